@@ -1,0 +1,1 @@
+"""The transformer side: loading, statistics, masks, pruning and perplexity."""

@@ -1,0 +1,1 @@
+"""Evolution: DEAP individuals, variation, algorithms and the fitness worker."""

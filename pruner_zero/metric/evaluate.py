@@ -1,0 +1,55 @@
+"""Evaluation of an expression on tensors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pruner_zero.metric.expression import Expression
+from pruner_zero.metric.operators import OPERATORS
+
+
+def evaluate(tree: Expression, terminals: Mapping[str, Tensor]) -> Tensor:
+    """Evaluate bottom-up; equal subtrees are computed once and freed after their last use.
+
+    Args:
+        tree: the expression.
+        terminals: a tensor for every terminal in it, all of one floating dtype and device.
+
+    Returns:
+        The value, of the smallest shape that its terminals broadcast to.
+    """
+    reference = next(iter(terminals.values()))
+    uses: Counter[Expression] = Counter()
+    counted: set[Expression] = set()
+
+    def count(node: Expression) -> None:
+        uses[node] += 1
+        if node not in counted:
+            counted.add(node)
+            for child in node.children:
+                count(child)
+
+    count(tree)
+    values: dict[Expression, Tensor] = {}
+
+    def value(node: Expression) -> Tensor:
+        if node not in values:
+            if node.label in terminals:
+                return terminals[node.label]
+            if node.is_constant:
+                return torch.tensor(
+                    float(node.label), dtype=reference.dtype, device=reference.device
+                )
+            arguments = [value(child) for child in node.children]
+            result: Tensor = OPERATORS[node.label].function(*arguments)
+            if uses[node] == 1:
+                return result
+            values[node] = result
+        uses[node] -= 1
+        return values[node] if uses[node] else values.pop(node)
+
+    return value(tree)

@@ -1,0 +1,39 @@
+"""Expressions as LaTeX mathematics."""
+
+from __future__ import annotations
+
+from pruner_zero.metric.expression import Expression
+from pruner_zero.metric.operators import OPERATORS
+
+_TERMINALS = {"W": "|W|", "G": "|G|", "X": "\\overline{\\|x\\|^2}"}
+# Binding strength of what an operator's template shows on top level; the rest need no brackets.
+_SUM, _SIGNED, _PRODUCT, _POWER, _ATOM = range(5)
+_STRENGTH = {"add": _SUM, "sub": _SUM, "neg": _SIGNED, "mul": _PRODUCT, "sqr": _POWER,
+             "pow": _POWER, "rowsum": _PRODUCT, "colsum": _PRODUCT}  # fmt: skip
+_NEEDS = {"sub": (_SUM, _PRODUCT), "mul": (_PRODUCT, _PRODUCT), "neg": (_PRODUCT,),
+          "sqr": (_ATOM,), "pow": (_ATOM,), "rowsum": (_PRODUCT,),
+          "colsum": (_PRODUCT,)}  # fmt: skip
+
+
+def _strength(tree: Expression) -> int:
+    if tree.label == "skp":
+        return _strength(tree.children[0])
+    if tree.is_constant and tree.label.startswith("-"):
+        return _SIGNED
+    return _STRENGTH.get(tree.label, _ATOM)
+
+
+def expression_to_latex(tree: Expression) -> str:
+    r"""Return LaTeX without math delimiters.
+
+    ``|W|`` and ``|G|`` are the magnitudes of weight and gradient, ``\overline{\|x\|^2}`` is X,
+    the mean squared norm of each input feature.
+    """
+    if not tree.children:
+        return _TERMINALS.get(tree.label, tree.label)
+    needs = _NEEDS.get(tree.label, (_SUM, _SUM))
+    parts = []
+    for child, need in zip(tree.children, needs, strict=False):
+        text = expression_to_latex(child)
+        parts.append(f"\\left({text}\\right)" if _strength(child) < need else text)
+    return OPERATORS[tree.label].latex.format(*parts)
