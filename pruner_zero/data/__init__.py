@@ -1,0 +1,1 @@
+"""Corpora: named texts, their splits, and windows of tokens."""

@@ -7,8 +7,6 @@ parser's version and mwparserfromhell's, because the fingerprint of the corpus d
 from __future__ import annotations
 
 import bz2
-import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +15,22 @@ from xml.etree import ElementTree
 
 from pruner_zero.assets import ASSETS, Announce, fetch_asset, silent
 from pruner_zero.data.documents import Document
-from pruner_zero.errors import UserError
+from pruner_zero.data.store import Groups, stored_documents
 
 PARSER_VERSION = 1  # raise it when the text that comes out changes
 
 _ARTICLE_NAMESPACE = "0"
-_DROPPED_TAGS = {"ref", "references", "gallery", "math", "table", "timeline", "score", "imagemap"}
+_DROPPED_TAGS = {
+    "ref",
+    "references",
+    "gallery",
+    "math",
+    "table",
+    "timeline",
+    "score",
+    "imagemap",
+    "br",
+}
 _DROPPED_LINKS = ("file:", "image:", "media:", "category:")
 # Lists of books and links: no prose, and most of their text went with the templates.
 _DROPPED_SECTIONS = {
@@ -30,12 +38,21 @@ _DROPPED_SECTIONS = {
     *("sources", "citations", "footnotes", "notes and references", "references and notes"),
     *("gallery", "works cited", "endnotes", "discography", "filmography"),
 }
+_UNIT_TEMPLATES = {"convert", "cvt"}
+_LAST_VALUE_TEMPLATES = {"lang", "transl"}
+_FIRST_VALUE_TEMPLATES = {
+    *("nowrap", "quote", "blockquote", "cquote", "linktext", "ipa", "angbr"),
+    *("unicode", "polytonic", "script", "mvar", "var", "frac", "small"),
+}
 _TIDY = (
     (re.compile(r"<!--.*?-->|\{\||\|\}|__[A-Z]{3,}__", re.DOTALL), ""),
     (re.compile(r"^[ \t]*[|!].*$", re.MULTILINE), ""),  # rows of tables that were left open
     (re.compile(r"^[ \t]*(?:thumb|left|right|upright[\d.=]*)\|.*$", re.MULTILINE), ""),  # captions
     (re.compile(r"[(\[][\s,;:–-]*[)\]]"), ""),  # brackets whose templates are gone
-    (re.compile(r"\(\s*[;,]\s*"), "("),
+    (re.compile(r"\([\s;,]+"), "("),
+    (re.compile(r"'{2,}(?=\W|$)|(?<!\w)'{2,}"), ""),  # unbalanced bold and italics
+    (re.compile(r"</?[a-zA-Z][^<>\n]*>"), ""),  # unbalanced tags
+    (re.compile(r"\[\[(?:[^\[\]|\n]*\|)?([^\[\]|\n]*)\]\]"), r"\1"),  # links in unbalanced markup
     (re.compile(r"[ \t\u00a0]+"), " "),
     (re.compile(r" +([,.;:)])"), r"\1"),
     (re.compile(r"^[ \t]*[*#:;]+[ \t]*$", re.MULTILINE), ""),  # list items that are empty now
@@ -59,28 +76,14 @@ def wikipedia_documents(cache: Path, announce: Announce = silent) -> list[Docume
     """
     import mwparserfromhell
 
+    def make() -> Groups:
+        source = fetch_asset("wikipedia", cache, announce)
+        announce("Stripping the markup of the Wikipedia articles (once)")
+        return {"all": list(parse_dump(source))}
+
     dump = ASSETS["wikipedia"].sha256[:12]
     version = f"{PARSER_VERSION}-{mwparserfromhell.__version__}-{dump}"
-    stored = cache / "texts" / f"wikipedia-{version}.json"
-    try:
-        pairs = json.loads(stored.read_text(encoding="utf-8"))
-        return [Document(title, text) for title, text in pairs]
-    except (OSError, ValueError, TypeError):
-        pass  # not parsed yet, or a damaged file: parse (again)
-    source = fetch_asset("wikipedia", cache, announce)
-    announce("Stripping the markup of the Wikipedia articles (once, about 20 s)")
-    documents = list(parse_dump(source))
-    try:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        draft = stored.with_name(f"{stored.name}.{os.getpid()}")
-        draft.write_text(json.dumps([[d.title, d.text] for d in documents]), encoding="utf-8")
-        draft.replace(stored)
-    except OSError as error:
-        raise UserError(
-            f"cannot write the cache folder {stored.parent} ({error.strerror or error}): "
-            "set PRUNER_ZERO_CACHE to a folder with room"
-        ) from error
-    return documents
+    return list(stored_documents(cache / "texts" / f"wikipedia-{version}.json", make)["all"])
 
 
 def parse_dump(path: Path) -> Iterator[Document]:
@@ -117,48 +120,63 @@ def plain_text(markup: str) -> str:
         pictures and their captions, categories, and the lists of sources at the end.
     """
     import mwparserfromhell
-    from mwparserfromhell.nodes import Heading, Tag, Template, Text, Wikilink
+    from mwparserfromhell.nodes import Heading
 
-    code = mwparserfromhell.parse(markup)
-    kept: list[Any] = []
-    skipping_level = 0  # level of the heading whose section is being left out, 0 = none
-    for node in code.nodes:
+    pieces = []
+    skipping = 0  # level of the heading whose section is being left out; 0 = none
+    for node in mwparserfromhell.parse(markup).nodes:
         if isinstance(node, Heading):
-            title = node.title.strip_code().strip().lower()
-            if not skipping_level or node.level <= skipping_level:
-                skipping_level = node.level if title in _DROPPED_SECTIONS else 0
-        if not skipping_level:
-            kept.append(node)
-    code.nodes = kept
-    for node in code.ifilter(recursive=True, forcetype=(Tag, Wikilink, Template)):
-        if isinstance(node, Tag):
-            replacement: str | None = "" if str(node.tag).lower() in _DROPPED_TAGS else None
-        elif isinstance(node, Wikilink):
-            title = str(node.title).strip().lower().lstrip(":")
-            replacement = "" if title.startswith(_DROPPED_LINKS) else None
-        else:
-            replacement = _template_text(node)
-        if replacement is not None:
-            # A node inside one that was already replaced is no longer part of the page.
-            if code.contains(node):
-                code.replace(node, Text(replacement))
-    text = code.strip_code(normalize=True, collapse=True)
+            title = _render(node.title).strip().lower()
+            if not skipping or node.level <= skipping:
+                skipping = node.level if title in _DROPPED_SECTIONS else 0
+        if not skipping:
+            pieces.append(_render_node(node))
+    text = "".join(pieces)
     for pattern, replacement in _TIDY:
         text = pattern.sub(replacement, text)
     return text.strip()
 
 
-def _template_text(template: Any) -> str | None:
-    """Text of the few templates that carry words of the sentence; None leaves it to strip_code."""
+def _render(code: Any) -> str:
+    return "".join(_render_node(node) for node in code.nodes)
+
+
+def _render_node(node: Any) -> str:
+    """Text that a reader sees of one node (strip_code keeps captions and drops quotations)."""
+    from mwparserfromhell import nodes
+
+    if isinstance(node, nodes.Text):
+        return str(node.value)
+    if isinstance(node, nodes.Wikilink):
+        if str(node.title).strip().lower().lstrip(":").startswith(_DROPPED_LINKS):
+            return ""
+        return _render(node.title if node.text is None else node.text)
+    if isinstance(node, nodes.Tag):
+        if node.contents is None or str(node.tag).strip().lower() in _DROPPED_TAGS:
+            return ""
+        return _render(node.contents)
+    if isinstance(node, nodes.Template):
+        return _render_template(node)
+    if isinstance(node, nodes.Heading):
+        return _render(node.title)
+    if isinstance(node, nodes.ExternalLink):
+        return _render(node.title) if node.title is not None else ""
+    if isinstance(node, nodes.HTMLEntity):
+        return str(node.normalize())
+    return ""  # comments and arguments of templates
+
+
+def _render_template(template: Any) -> str:
+    """Text of the few templates that carry words of the sentence; all others vanish."""
     name = str(template.name).strip().lower()
-    values = [str(p.value).strip() for p in template.params if not p.showkey]
-    if name in {"convert", "cvt"} and len(values) >= 2:
+    values = [_render(p.value).strip() for p in template.params if not p.showkey]
+    if name in _UNIT_TEMPLATES and len(values) >= 2:
         return f"{values[0]} {values[1]}"
-    if name == "lang" and len(values) >= 2:
-        return values[1]
-    if name in {"nowrap", "transl", "angbr", "quote", "blockquote", "cquote"} and values:
-        return values[-1] if name == "transl" else values[0]
-    return None
+    if name in _LAST_VALUE_TEMPLATES and values:
+        return values[-1]
+    if name in _FIRST_VALUE_TEMPLATES and values:
+        return values[0]
+    return ""
 
 
 def _local_name(element: ElementTree.Element) -> str:

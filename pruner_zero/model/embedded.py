@@ -6,6 +6,8 @@ once as safetensors. The folder appears under its final name only when it is com
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 import tempfile
@@ -68,9 +70,13 @@ def gguf_checkpoint(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     Raises:
         UserError: an unreadable file or an architecture that transformers cannot convert.
     """
-    model, tokenizer = from_checkpoint(
-        str(path.parent), dtype, local_files_only=True, gguf_file=path.name
-    )
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise UserError(f"{path} is not a GGUF file, or it is damaged")
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that has no other switch
+        model, tokenizer = from_checkpoint(
+            str(path.parent), dtype, local_files_only=True, gguf_file=path.name
+        )
     # The weights are plain floats now, but the model still believes that it is quantised and
     # refuses to be saved or moved.
     if hasattr(model.config, "quantization_config"):

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pruner_zero.assets import Announce, cache_directory, silent
 from pruner_zero.errors import UserError
-from pruner_zero.hub import first_line, hub_reachable, quiet_libraries
-from pruner_zero.model.checkpoint import check_config, check_folder, from_checkpoint
+from pruner_zero.hub import hub_reachable, quiet_libraries
+from pruner_zero.model.checkpoint import check_config, check_folder, from_checkpoint, read_config
 from pruner_zero.model.embedded import EMBEDDED_NAME, embedded_folder, gguf_checkpoint
 from pruner_zero.model.tiny import RANDOM_TINY_NAME, random_tiny
 
@@ -59,7 +59,7 @@ def load_model(
         model.config.use_cache = False
         model.requires_grad_(False).eval()
         try:
-            model.to(device=where)  # type: ignore[arg-type]
+            model.to(device=where)
         except torch.OutOfMemoryError as error:
             gigabytes = sum(p.numel() * p.element_size() for p in model.parameters()) / 1e9
             raise UserError(
@@ -120,7 +120,7 @@ def _load(name: str, dtype: torch.dtype, cache: Path, announce: Announce) -> tup
     """Find out what `name` is and load it on the CPU."""
     if name == RANDOM_TINY_NAME:
         model, tokenizer = random_tiny()
-        return model.to(dtype=dtype), tokenizer
+        return cast(Any, model).to(dtype=dtype), tokenizer
     if name == EMBEDDED_NAME:
         return from_checkpoint(str(embedded_folder(cache, announce)), dtype)
     path = Path(name).expanduser()
@@ -139,21 +139,15 @@ def _load(name: str, dtype: torch.dtype, cache: Path, announce: Announce) -> tup
 
 def _from_hub(name: str, dtype: torch.dtype, announce: Announce) -> tuple[Any, Any]:
     """Load a hub id, or a copy of it that an earlier run left in the hub's cache."""
-    from huggingface_hub.utils import HFValidationError
-    from transformers import AutoConfig
-
     near = difflib.get_close_matches(name, BUILT_IN_MODELS, n=1, cutoff=0.75)
     if near and "/" not in name:
         raise UserError(f"unknown model '{name}': did you mean '{near[0]}'?")
     online = hub_reachable()
     try:
-        config = AutoConfig.from_pretrained(
-            name, trust_remote_code=False, local_files_only=not online
-        )
-    except (OSError, ValueError, HFValidationError) as error:
+        config = read_config(name, local_files_only=not online)
+    except UserError as error:
         if online:
-            reason = f"({first_line(error)})"
-            raise UserError(f"model '{name}' cannot be read from the hub {reason}") from error
+            raise
         raise UserError(
             f"model '{name}' is no local folder and the hub cannot be reached: give a folder with "
             f"model=<path> or take the embedded model={EMBEDDED_NAME}"

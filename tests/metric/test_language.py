@@ -139,17 +139,17 @@ def test_deep_tree_files_are_refused(tmp_path):
     path = tmp_path / "deep.json"
     for levels in (100, 200_000):
         path.write_text('{"data": "neg", "left": ' * levels + '{"data": "W"}' + "}" * levels)
-        with pytest.raises(UserError, match="too large|too deep"):
+        with pytest.raises(UserError, match=r"too large|too deep"):
             Metric.from_json(path)
     path.write_text("nonsense")
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match=r"not valid JSON"):
         Metric.from_json(path)
     with pytest.raises(UserError, match="cannot read"):
         Metric.from_json(tmp_path / "absent.json")
 
 
 def test_unknown_name_suggests_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'wanda'"):
+    with pytest.raises(UserError, match=r"did you mean 'wanda'"):
         Metric.named("wnda")
 
 

@@ -1,0 +1,44 @@
+"""``pruner-zero COMMAND …`` and ``python -m pruner_zero COMMAND …``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from pruner_zero.errors import suggest
+
+COMMANDS = {"search": "evolve a pruning metric for a model"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print("Pruner-Zero: evolve symbolic pruning metrics for large language models\n")
+        print("usage: pruner-zero COMMAND [KEY=VALUE ...]\n\ncommands:")
+        for name, meaning in COMMANDS.items():
+            print(f"  {name:<10}{meaning}")
+        print("\npruner-zero COMMAND --help explains a command's settings")
+        return 0
+    if given[0] == "--version":
+        print(version("pruner-zero"))
+        return 0
+    name, rest = given[0], given[1:]
+    if name not in COMMANDS:
+        print(f"error: no command is called '{name}': {suggest(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    # Commands are imported when asked for: importing torch takes seconds.
+    from importlib import import_module
+
+    module = import_module(f"pruner_zero.commands.{name}")
+    if any(argument in ("-h", "--help") for argument in rest):
+        print(module.HELP)
+        return 0
+    from pruner_zero.commands.launch import launch
+
+    return launch(name, getattr(module, name), rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What a search shows while it runs: a live line on a terminal, new bests alone elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pruner_zero.search.algorithms import SearchAlgorithm
+from pruner_zero.search.config import SearchConfig
+from pruner_zero.search.driver import Progress as SearchProgress
+from pruner_zero.search.individual import Candidate, FitnessResult
+
+StepCallback = Callable[[int, int], None]
+
+
+class Display:
+    """Console output of a command; progress bars only on a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Write to the given console, standard output by default."""
+        self.console = console or Console(highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        self.console.print(line, markup=False)
+
+    def table(self, title: str, header: list[str], rows: list[list[str]]) -> None:
+        """Print a table; the first column is text, the others numbers."""
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for index, name in enumerate(header):
+            table.add_column(name, justify="right" if index else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+    @contextmanager
+    def steps(self, label: str) -> Iterator[StepCallback]:
+        """A bar for work of known length; yields a callback (done, total)."""
+        with self._bar() as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+    @contextmanager
+    def search(self, config: SearchConfig) -> Iterator[SearchObserver]:
+        """A live line for a search; yields its observer."""
+        with self._bar() as bar:
+            task = bar.add_task("searching", total=1.0)
+            yield SearchObserver(self, bar, task, config)
+
+    def _bar(self) -> Progress:
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+
+
+class SearchObserver:
+    """Shows best so far, candidates done, rate and time left; prints every new best."""
+
+    def __init__(self, display: Display, bar: Progress, task: TaskID, config: SearchConfig) -> None:
+        """Made by `Display.search`."""
+        self.display = display
+        self.bar = bar
+        self.task = task
+        self.config = config
+        self.best = float("inf")
+
+    def __call__(
+        self,
+        algorithm: SearchAlgorithm,
+        candidate: Candidate,
+        result: FitnessResult,
+        progress: SearchProgress,
+    ) -> None:
+        """Take one evaluation."""
+        share = self._share(progress)
+        left = progress.seconds / share * (1 - share) if share > 0 else 0.0
+        rate = progress.candidates / max(progress.seconds, 1e-9) * 60
+        self.bar.update(
+            self.task,
+            completed=share,
+            description=(
+                f"best {algorithm.best_perplexity:.2f} · candidate {progress.candidates}/"
+                f"{self.config.candidates} · {progress.evaluations} evaluated · "
+                f"{rate:.0f}/min · {left / 60:.1f} min left"
+            ),
+        )
+        if algorithm.best_perplexity < self.best:
+            self.best = algorithm.best_perplexity
+            self.display.say(
+                f"candidate {candidate.number:>4}: perplexity {self.best:.2f}  {candidate.metric}"
+            )
+
+    def _share(self, progress: SearchProgress) -> float:
+        shares = [progress.candidates / self.config.candidates]
+        if self.config.evaluations:
+            shares.append(progress.evaluations / self.config.evaluations)
+        if self.config.minutes:
+            shares.append(progress.seconds / (self.config.minutes * 60))
+        return min(1.0, max(shares))

@@ -1,0 +1,151 @@
+"""From a command line to a job: Hydra composes, mistakes become one line before any work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pruner_zero.commands.schema import register_schemas
+from pruner_zero.errors import UserError, suggest
+
+Task = Callable[[DictConfig, Path], None]
+
+
+def config_dir() -> Path:
+    """The folder of Hydra configs: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def launch(command: str, task: Task, arguments: list[str]) -> int:
+    """Run a command.
+
+    Args:
+        command: its name, which is also its config's.
+        task: gets the composed config and the output folder.
+        arguments: what follows the command's name: overrides and Hydra's own flags.
+
+    Returns:
+        The exit status: 0, 2 for the user's mistake, 130 when interrupted.
+    """
+    register_schemas()
+    try:
+        # Hydra wants its flags before the overrides; people write them in any order.
+        overrides = get_args_parser().parse_intermixed_args(arguments).overrides
+        arguments = [a for a in arguments if a not in overrides] + overrides
+        check_overrides(command, overrides)
+        program, sys.argv = sys.argv, [f"pruner-zero {command}", *arguments]
+        try:
+            _main(command, task)()
+        finally:
+            sys.argv = program
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _main(command: str, task: Task) -> Callable[[], Any]:
+    @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
+    def job(cfg: DictConfig) -> None:
+        # Hydra prints a stack trace for exceptions; a user's mistake leaves before it sees one.
+        try:
+            task(cfg, Path(HydraConfig.get().runtime.output_dir))
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+    return job
+
+
+def check_overrides(command: str, overrides: list[str]) -> None:
+    """Compose once before anything runs, and explain in one line what does not fit.
+
+    Args:
+        command: the config's name.
+        overrides: as given on the command line; of a sweep the first value is tried.
+
+    Raises:
+        UserError: unknown key or group option (with the nearest valid name), wrong type, or an
+            override that cannot be parsed.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise UserError(f"cannot read the override: {_first_line(error)}") from error
+    singles = [_single(override) for override in parsed]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            try:
+                OmegaConf.to_container(compose(command, singles), resolve=True)
+            except (HydraException, OmegaConfBaseException) as error:
+                raise _explained(command, parsed, singles, error) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _single(override: Override) -> str:
+    if override.is_sweep_override():
+        return f"{override.key_or_group}={next(iter(override.sweep_string_iterator()))}"
+    return override.input_line or ""
+
+
+def _explained(
+    command: str, parsed: list[Override], singles: list[str], error: Exception
+) -> UserError:
+    known = list(_keys(compose(command)))
+    groups = {g: _options(g) for g in (str(p.name) for p in config_dir().iterdir() if p.is_dir())}
+    for override, single in zip(parsed, singles, strict=True):
+        key = override.key_or_group
+        if key.startswith("hydra"):
+            continue
+        if key in groups:
+            if str(value := single.partition("=")[2]) not in [*groups[key], "null"]:
+                return UserError(
+                    f"no {key} config is called '{value}': {suggest(value, groups[key])}"
+                )
+        elif key not in known and not any(k.startswith(f"{key}.") for k in known):
+            return UserError(f"unknown setting '{key}': {suggest(key, known)}")
+        else:
+            try:
+                compose(command, [single])
+            except (HydraException, OmegaConfBaseException) as reason:
+                return UserError(f"{single}: {_first_line(reason.__cause__ or reason)}")
+    return UserError(_first_line(error.__cause__ or error))
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in config:
+        name = f"{prefix}{key!s}"
+        yield name
+        child = None if OmegaConf.is_missing(config, key) else config[key]
+        if isinstance(child, DictConfig):
+            yield from _keys(child, f"{name}.")
+
+
+def _first_line(error: BaseException) -> str:
+    lines: Iterable[str] = str(error).strip().splitlines() or [type(error).__name__]
+    return next(iter(lines)).strip()

@@ -1,0 +1,78 @@
+"""The schema of the search command's configuration: Hydra checks keys and types against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hydra.core.config_store import ConfigStore
+
+from pruner_zero.search.config import SearchConfig
+
+
+@dataclass
+class ModelConfig:
+    """Which model: ``name`` is built in or a hub id, ``path`` a local folder or file instead."""
+
+    name: str = "smollm2-135m"
+    path: str | None = None
+    dtype: str | None = None
+
+
+@dataclass
+class CorpusConfig:
+    """Which text: a named corpus, or ``files`` of your own."""
+
+    name: str = "wikipedia"
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass
+class CalibrationConfig:
+    """The sequences on which G and X are measured, from the calibration split."""
+
+    sequences: int = 16
+    length: int = 512
+    gradient_norm: str = "l2"
+    gradient_scale: float = 100.0
+
+
+@dataclass
+class FitnessConfig:
+    """The windows of the search split on which every candidate is evaluated."""
+
+    windows: int = 2
+    length: int = 512
+
+
+@dataclass
+class TestConfig:
+    """The windows of the test split for the final table, and which metrics stand in it."""
+
+    windows: int = 8
+    length: int = 512
+    baselines: list[str] = field(default_factory=lambda: ["magnitude", "wanda", "pruner-zero"])
+
+
+@dataclass
+class SearchCommandConfig:
+    """Everything that ``pruner-zero search`` can be told."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    fitness: FitnessConfig = field(default_factory=FitnessConfig)
+    test: TestConfig = field(default_factory=TestConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    sparsity: str = "0.5"
+    scope: str | None = None
+    operators: str = "paper"
+    simplify: str = "rank"
+    seed: int = 0
+    device: str = "auto"
+    resume: str | None = None
+    cache: str | None = None
+
+
+def register_schemas() -> None:
+    """Make the schemas known to Hydra under the names that ``conf/*.yaml`` builds on."""
+    ConfigStore.instance().store(name="search_schema", node=SearchCommandConfig)

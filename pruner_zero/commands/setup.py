@@ -1,0 +1,90 @@
+"""What several commands do first: model, corpus, windows, statistics from their settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pruner_zero.assets import cache_directory
+from pruner_zero.commands.display import Display
+from pruner_zero.commands.schema import CalibrationConfig, CorpusConfig, ModelConfig
+from pruner_zero.data.corpus import Corpus, load_corpus
+from pruner_zero.data.windows import calibration_windows, consecutive_windows
+from pruner_zero.errors import UserError
+from pruner_zero.model.loading import load_model
+from pruner_zero.model.statistics import Statistics, measure_statistics
+from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A loaded model, its tokenizer and a corpus, with the cache folder that they came from."""
+
+    model: nn.Module
+    tokenizer: Any
+    corpus: Corpus
+    cache: Path
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def windows(self, split: str, length: int, count: int | None) -> Tensor:
+        """The first ``count`` windows of a split, [count, length]."""
+        setting = "test.length" if split == "test" else "fitness.length"
+        tokens = self.corpus.tokens(split, self.tokenizer)
+        return consecutive_windows(tokens, length, count, setting)
+
+
+def open_workbench(
+    model: ModelConfig, corpus: CorpusConfig, device: str, cache: str | None, display: Display
+) -> Workbench:
+    """Load text first (its mistakes are cheap to find), then the model."""
+    folder = Path(cache) if cache else cache_directory()
+    text = load_corpus(corpus.name, corpus.files, folder, display.say)
+    network, tokenizer = load_model(
+        model.path or model.name,
+        model.dtype,
+        None if device == "auto" else device,
+        folder,
+        display.say,
+    )
+    return Workbench(network, tokenizer, text, folder)
+
+
+def calibrated(
+    bench: Workbench, config: CalibrationConfig, seed: int, display: Display
+) -> Statistics:
+    """Measure G and X on the calibration split, or read them from the cache."""
+    if config.gradient_norm not in ("l1", "l2"):
+        raise UserError(f"calibration.gradient_norm must be l1 or l2, not {config.gradient_norm}")
+    tokens = bench.corpus.tokens("calibration", bench.tokenizer)
+    ids = calibration_windows(tokens, config.sequences, config.length, seed)
+    key = {
+        "model": model_fingerprint(bench.model),
+        "corpus": bench.corpus.fingerprint,
+        "sequences": config.sequences,
+        "length": config.length,
+        "norm": config.gradient_norm,
+        "scale": config.gradient_scale,
+        "seed": seed,
+    }
+    shape = f"{config.sequences} sequences of {config.length} tokens"
+
+    def measure() -> Statistics:
+        display.say(f"measuring gradients and activations on {shape}")
+        with display.steps("calibrating") as progress:
+            return measure_statistics(
+                bench.model,
+                ids,
+                norm="l1" if config.gradient_norm == "l1" else "l2",
+                scale=config.gradient_scale,
+                progress=progress,
+            )
+
+    return cached_statistics(bench.cache / "statistics", key, measure, display.say)

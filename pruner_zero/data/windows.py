@@ -1,0 +1,79 @@
+"""Cut a long row of tokens into windows of equal length."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+
+from pruner_zero.errors import UserError
+
+
+def calibration_windows(
+    tokens: torch.Tensor,
+    count: int,
+    length: int,
+    seed: int,
+    setting: str = "calibration.length",
+) -> torch.Tensor:
+    """Draw windows at random starts.
+
+    Args:
+        tokens: int64 [T].
+        count: number of windows.
+        length: tokens per window.
+        seed: any integer; equal seeds give equal windows.
+        setting: name of the setting for `length`, for the error message.
+
+    Returns:
+        int64 [count, length]. Starts differ from each other as long as there are `count`
+        different ones, so a short text is used evenly before anything repeats.
+
+    Raises:
+        UserError: non-positive sizes, or fewer than `length` tokens.
+    """
+    _check(tokens, count, length, needed=length, setting=setting)
+    starts_available = tokens.numel() - length + 1
+    generator = random.Random(seed)
+    starts: list[int] = []
+    while len(starts) < count:  # each pass adds at least one start, so this ends
+        fresh = min(count - len(starts), starts_available)
+        starts += generator.sample(range(starts_available), fresh)
+    return tokens[torch.tensor(starts)[:, None] + torch.arange(length)]
+
+
+def consecutive_windows(
+    tokens: torch.Tensor,
+    length: int,
+    count: int | None = None,
+    setting: str = "fitness.length",
+) -> torch.Tensor:
+    """Cut windows from the start, one after the other, without overlap.
+
+    Args:
+        tokens: int64 [T].
+        length: tokens per window.
+        count: number of windows, by default as many as fit; the remainder is dropped.
+        setting: name of the setting for `length`, for the error message.
+
+    Returns:
+        int64 [N, length], a view of `tokens`.
+
+    Raises:
+        UserError: non-positive sizes, or fewer tokens than the windows need.
+    """
+    wanted = 1 if count is None else count
+    _check(tokens, wanted, length, needed=wanted * length, setting=setting)
+    number = tokens.numel() // length if count is None else count
+    return tokens[: number * length].view(number, length)
+
+
+def _check(tokens: torch.Tensor, count: int, length: int, needed: int, setting: str) -> None:
+    if length < 1 or count < 1:
+        raise UserError(f"{setting}: needs at least 1 window of 1 token, not {count} of {length}")
+    if tokens.numel() < needed:
+        windows = "a window" if needed == length else f"{count:,} windows of {length:,} tokens"
+        raise UserError(
+            f"the text has {tokens.numel():,} tokens, but {windows} needs {needed:,}: lower "
+            f"{setting} or the number of windows, or take a larger corpus"
+        )

@@ -1,0 +1,23 @@
+"""Writing files that are whole or absent, whatever happens to the process."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write to one side, flush to disk, rename: readers see the old file or the new one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with beside.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+
+
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write a value as JSON, atomically; NaN and infinity are refused, they are not JSON."""
+    write_atomic(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")

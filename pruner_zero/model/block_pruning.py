@@ -1,0 +1,131 @@
+"""Pruning with the calibration activations at hand: block by block through the decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+
+import torch
+from torch import Tensor, nn
+
+from pruner_zero.model.accumulators import ActivationNorms, LayerInputs
+from pruner_zero.model.flow import BlockFlow
+from pruner_zero.model.layers import PrunableLayer
+from pruner_zero.model.masks import LayerMask, prune_masks
+from pruner_zero.model.scoring import Scoring, scorer
+from pruner_zero.model.sparsegpt import Hessian, reconstruct, sparsegpt
+from pruner_zero.model.sparsity import SparsityPattern, Unstructured
+from pruner_zero.model.statistics import Statistics
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before the first weight changes.
+
+    Attributes:
+        layers: all prunable layers, block by block.
+        metric: the score; None for SparseGPT's own choice.
+        patterns: block → its sparsity.
+        statistics: of the dense model, as far as the metric needs them.
+        obs: update the remaining weights.
+    """
+
+    layers: tuple[PrunableLayer, ...]
+    metric: Scoring | None
+    patterns: Mapping[int, SparsityPattern]
+    statistics: Statistics
+    obs: bool
+
+    def blocks(self) -> Iterator[tuple[int, list[PrunableLayer]]]:
+        """The layers of each block that has any."""
+        for index, members in groupby(self.layers, key=lambda layer: layer.block):
+            yield index, list(members)
+
+    def masks(self) -> Iterator[LayerMask]:
+        """Masks of all layers from the dense model's statistics alone."""
+        assert self.metric is not None
+        score = scorer(self.metric, self.statistics)
+        first = next(iter(self.patterns.values()))
+        if isinstance(first, Unstructured) and first.scope == "model":
+            yield from prune_masks(self.layers, score, first)
+            return
+        for index, members in self.blocks():
+            yield from prune_masks(members, score, self.patterns[index])
+
+
+class Hessians(LayerInputs):
+    """The Hessian of every given layer, accumulated while the block runs."""
+
+    def __init__(self, layers: Iterable[PrunableLayer]) -> None:
+        super().__init__(tuple(layers), self._add)
+        self._of = {
+            layer.name: Hessian(layer.shape[1], layer.weight.device) for layer in self.layers
+        }
+
+    def _add(self, layer: PrunableLayer, inputs: Tensor) -> None:
+        self._of[layer.name].add(inputs)
+
+    def matrix(self, layer: PrunableLayer, sequences: int) -> Tensor:
+        """H of one layer, [in, in] float32, over N = ``sequences``."""
+        return self._of[layer.name].matrix(sequences)
+
+
+@torch.no_grad()
+def prune_through_blocks(
+    model: nn.Module,
+    plan: Plan,
+    ids: Tensor,
+    sequential: bool,
+    progress: Progress | None = None,
+) -> None:
+    """Prune block by block while the calibration sequences flow through the decoder.
+
+    Sequential: X and Hessians come from activations of already pruned blocks, and the pruned block
+    runs once more to feed the next one (two runs of every block). One shot: the dense activations
+    flow on, X is the dense model's (one run of every block).
+
+    Args:
+        model: the model, dense.
+        plan: what to do.
+        ids: [N, L] calibration sequences.
+        sequential: which of the two.
+        progress: called with (blocks done, blocks).
+
+    Raises:
+        UserError: the architecture cannot run block by block, or a Hessian cannot be inverted.
+        InvalidScores: the metric gives NaN, infinite or constant scores.
+    """
+    flow = BlockFlow(model, ids)
+    members_of = dict(plan.blocks())
+    dense_masks = plan.masks() if plan.metric is not None and not sequential else iter(())
+    reads_x = plan.metric is not None and "X" in plan.metric.terminals
+    for index in range(len(flow.blocks)):
+        members = members_of.get(index, [])
+        norms = ActivationNorms(members if sequential and reads_x else ())
+        hessians = Hessians(members if plan.obs else ())
+        with norms, hessians:
+            flow.run(index, keep=not sequential)
+        if plan.metric is None:
+            for layer in members:
+                hessian = hessians.matrix(layer, len(ids))
+                pattern = plan.patterns[index]
+                layer.weight.copy_(sparsegpt(layer.weight, hessian, pattern, layer.name))
+        elif members:
+            masks: Iterable[LayerMask] = islice(dense_masks, len(members))
+            if sequential:
+                current = replace(plan.statistics, X=norms.result(len(ids)))
+                score = scorer(plan.metric, current)
+                masks = prune_masks(members, score, plan.patterns[index])
+            for layer, mask in masks:
+                if plan.obs:
+                    hessian = hessians.matrix(layer, len(ids))
+                    layer.weight.copy_(reconstruct(layer.weight, hessian, mask, layer.name))
+                else:
+                    layer.weight.masked_fill_(mask, 0)
+        if sequential and index + 1 < len(flow.blocks):
+            flow.run(index, keep=True)
+        if progress:
+            progress(index + 1, len(flow.blocks))

@@ -1,0 +1,84 @@
+"""What a user may write as pruning method, and what each method's own scope is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pruner_zero.errors import UserError, suggest
+from pruner_zero.metric import Metric
+from pruner_zero.model.scoring import Scoring
+from pruner_zero.model.sparsity import NofM, Scope, SparsityPattern, Unstructured, parse_sparsity
+
+METHODS = ("magnitude", "wanda", "gblm", "ria", "sparsegpt", "pruner-zero")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to choose weights.
+
+    Attributes:
+        name: a known name, or the metric's formula.
+        metric: the score; None for SparseGPT, which chooses while it updates.
+        scope: which weights compete unless the user says otherwise.
+    """
+
+    name: str
+    metric: Scoring | None
+    scope: Scope = "row"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The terminals that the score reads."""
+        return frozenset() if self.metric is None else self.metric.terminals
+
+
+def resolve_method(method: str | Scoring) -> Method:
+    """Turn a name, a formula or a metric into a method.
+
+    Args:
+        method: one of ``METHODS``, a formula such as ``"mul(W, G)"``, or a metric.
+
+    Returns:
+        The method. Magnitude's own scope is the layer, that of all other metrics the row.
+
+    Raises:
+        UserError: an unknown name, with the nearest one, or a formula that does not parse.
+    """
+    if not isinstance(method, str):
+        return Method(str(method), method)
+    if method == "sparsegpt":
+        return Method(method, None)
+    if method in METHODS:
+        return Method(method, Metric.named(method), "layer" if method == "magnitude" else "row")
+    if "(" in method or method in ("W", "G", "X"):
+        return Method(method, Metric.parse(method))
+    raise UserError(f"no pruning method is called '{method}': {suggest(method, METHODS)}")
+
+
+def resolve_pattern(
+    method: Method, sparsity: str | float | SparsityPattern, scope: str | None
+) -> SparsityPattern:
+    """Combine a sparsity, a scope and a method's own scope.
+
+    Args:
+        method: the method.
+        sparsity: as users write it, or a pattern (whose scope then stands).
+        scope: the user's scope, or None for the method's own.
+
+    Returns:
+        The pattern.
+
+    Raises:
+        UserError: an impossible sparsity, or a scope for SparseGPT (it has its own: the block of
+            128 columns), for N:M (the group) or beside a ready pattern.
+    """
+    if scope is not None and method.metric is None:
+        raise UserError("sparsegpt compares weights inside blocks of 128 columns: drop the scope")
+    if isinstance(sparsity, Unstructured | NofM):
+        if scope is not None:
+            raise UserError("give the scope inside the sparsity pattern or beside it, not both")
+        return sparsity
+    pattern = parse_sparsity(sparsity, scope)
+    if scope is None and isinstance(pattern, Unstructured):
+        return Unstructured(pattern.ratio, method.scope)
+    return pattern

@@ -1,0 +1,175 @@
+"""Perplexity, token by token exact: exp(Σ negative log likelihood / number of predicted tokens)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pruner_zero.errors import UserError
+from pruner_zero.model.head import CausalHead, check_length
+from pruner_zero.model.modes import evaluation_mode
+
+_ABSURD = 1000.0
+_CUDA_TOKENS_PER_BATCH = 16384
+Progress = Callable[[int, int], None]
+
+
+def perplexity(
+    model: nn.Module,
+    ids: Tensor,
+    window: int = 2048,
+    batch: int | None = None,
+    chunk: int | None = None,
+    progress: Progress | None = None,
+    head: CausalHead | None = None,
+) -> float:
+    """Perplexity of a causal language model on token sequences.
+
+    Args:
+        model: the model; its mode and weights are left as they are.
+        ids: [N, L] int64. Longer rows than ``window`` are cut into windows that share no token.
+        window: most tokens per forward pass; a window of w tokens predicts w − 1.
+        batch: windows per forward pass; by default 1 on the CPU and about 16 k tokens on CUDA.
+        chunk: tokens whose logits exist at once; by default by the device.
+        progress: called with (windows done, windows).
+        head: ``CausalHead.of(model)``, to save its check when calling often.
+
+    Returns:
+        The perplexity; ``inf`` when any loss is not finite.
+
+    Raises:
+        UserError: ids longer than the model's positions, or not enough memory.
+    """
+    nll, tokens = negative_log_likelihoods(model, ids, window, batch, chunk, progress, head)
+    return perplexity_of(float(nll.sum()), int(tokens.sum()))
+
+
+def perplexity_of(nll: float, tokens: int) -> float:
+    """Perplexity from a sum of negative log likelihoods.
+
+    Args:
+        nll: sum over the predicted tokens, in nats.
+        tokens: number of predicted tokens.
+
+    Returns:
+        ``exp(nll / tokens)``; ``inf`` when it is not finite.
+    """
+    mean = nll / tokens
+    return math.exp(mean) if mean < 700 else math.inf  # NaN compares false
+
+
+def negative_log_likelihoods(
+    model: nn.Module,
+    ids: Tensor,
+    window: int = 2048,
+    batch: int | None = None,
+    chunk: int | None = None,
+    progress: Progress | None = None,
+    head: CausalHead | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Negative log likelihood of every window, for callers that stop early or compare windows.
+
+    Args:
+        model: see ``perplexity``.
+        ids: see ``perplexity``.
+        window: see ``perplexity``.
+        batch: see ``perplexity``.
+        chunk: see ``perplexity``.
+        progress: see ``perplexity``.
+        head: see ``perplexity``.
+
+    Returns:
+        Sum of the negative log likelihood per window (float64, nats) and predicted tokens per
+        window (int64), both [windows] on the CPU, in the order of the text.
+
+    Raises:
+        UserError: see ``perplexity``.
+    """
+    if ids.dim() != 2 or ids.is_floating_point():
+        raise UserError(f"ids must be integers of shape [N, L], got {ids.dtype} {list(ids.shape)}")
+    head = head or CausalHead.of(model)
+    check_length(head, min(window, ids.shape[1]))
+    windows = _windows(ids, window)
+    if batch is None:
+        wide = head.device.type == "cuda"
+        batch = max(1, _CUDA_TOKENS_PER_BATCH // window) if wide else 1
+    sums = torch.zeros(len(windows), dtype=torch.float64)
+    tokens = torch.tensor([len(piece) - 1 for piece in windows], dtype=torch.int64)
+    with torch.no_grad(), evaluation_mode(model):
+        done = 0
+        while done < len(windows):
+            same = _same_length(windows, done, batch)
+            rows = torch.stack(windows[done : done + same])
+            try:
+                sums[done : done + same] = _losses(head, rows, chunk)
+            except torch.OutOfMemoryError:
+                batch = _smaller(same, window)
+                continue
+            done += same
+            if progress:
+                progress(done, len(windows))
+    return sums, tokens
+
+
+def check_dense(value: float) -> str | None:
+    """Judge the perplexity of a dense model before anything is pruned.
+
+    Args:
+        value: its perplexity on plain text.
+
+    Returns:
+        A warning when it is absurd (above 1000 or not finite), else None.
+    """
+    if value <= _ABSURD:
+        return None
+    return (
+        f"the dense model's perplexity is {value:.4g}: the checkpoint is broken or the tokenizer "
+        "is not its own, so no pruned number below means anything"
+    )
+
+
+def _windows(ids: Tensor, window: int) -> list[Tensor]:
+    # A last piece of a single token predicts nothing and is left out.
+    return [piece for row in ids for piece in row.split(window) if len(piece) > 1]
+
+
+def _same_length(windows: list[Tensor], start: int, batch: int) -> int:
+    count = 1
+    while (
+        count < batch
+        and start + count < len(windows)
+        and len(windows[start + count]) == len(windows[start])
+    ):
+        count += 1
+    return count
+
+
+def _losses(head: CausalHead, ids: Tensor, chunk: int | None) -> Tensor:
+    """Sum of the negative log likelihood of each row of [batch, length], float64 on the CPU."""
+    ids = ids.to(head.device)
+    hidden = head.hidden(ids)
+    size = chunk or head.chunk_tokens()
+    flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+    targets = ids[:, 1:].reshape(-1)
+    losses = torch.cat(
+        [
+            head.token_losses(piece, wanted)
+            for piece, wanted in zip(flat.split(size), targets.split(size), strict=True)
+        ]
+    )
+    return losses.view(len(ids), -1).double().sum(dim=1).cpu()
+
+
+def _smaller(batch: int, window: int) -> int:
+    """Half the batch after the device ran out of memory; an error when it cannot be halved."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if batch == 1:
+        raise UserError(
+            f"out of memory with one window of {window} tokens: set a smaller window (and chunk), "
+            "or a smaller dtype"
+        )
+    return batch // 2

@@ -1,0 +1,170 @@
+"""Prune a model in place by any method: the one function behind the command and the Python API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pruner_zero.errors import UserError, suggest
+from pruner_zero.model.block_pruning import Plan, prune_through_blocks
+from pruner_zero.model.head import CausalHead
+from pruner_zero.model.layers import PrunableLayer, prunable_layers
+from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
+from pruner_zero.model.modes import evaluation_mode
+from pruner_zero.model.owl import outlier_shares, owl_ratios
+from pruner_zero.model.prune_report import PruneReport, count_zeros
+from pruner_zero.model.pruning import apply_masks
+from pruner_zero.model.scoring import Scoring
+from pruner_zero.model.sparsity import NofM, SparsityPattern, Unstructured
+from pruner_zero.model.statistics import Statistics, check_ids, measure_statistics
+
+Mode = Literal["sequential", "one_shot"]
+Update = Literal["none", "obs"]
+Allocation = Literal["uniform", "owl"]
+Progress = Callable[[int, int], None]
+
+
+def prune(
+    model: nn.Module,
+    method: str | Scoring,
+    sparsity: str | float | SparsityPattern,
+    calibration: Tensor | None = None,
+    statistics: Statistics | None = None,
+    mode: Mode = "sequential",
+    update: Update = "none",
+    scope: str | None = None,
+    allocation: Allocation = "uniform",
+    progress: Progress | None = None,
+) -> PruneReport:
+    """Prune a model in place.
+
+    ``sequential`` goes block by block as the public code does: X (and the Hessians) are taken on
+    the activations of already pruned blocks; it costs two forward passes of the calibration text.
+    ``one_shot`` uses statistics of the dense model alone: no forward pass when they are given, one
+    with an update. A metric that does not read X gives the same masks either way. Gradients are
+    always the dense model's.
+
+    When this raises after pruning has begun, the model is partly pruned: load it again.
+
+    Args:
+        model: a dense decoder-only transformer.
+        method: ``magnitude``, ``wanda``, ``gblm``, ``ria``, ``sparsegpt``, ``pruner-zero``, a
+            formula, or a metric.
+        sparsity: ``0.5``, ``"0.5"``, ``"2:4"`` or a pattern.
+        calibration: [N, L] int64 token ids; needed for whatever is not in ``statistics``, and for
+            the sequential flow of metrics that read X, and for updates.
+        statistics: G and X of the dense model; what is missing is measured on ``calibration``.
+        mode: ``"sequential"`` or ``"one_shot"``.
+        update: ``"obs"`` mends the remaining weights with SparseGPT's reconstruction.
+        scope: ``row``, ``layer``, ``block`` or ``model``; by default the method's own.
+        allocation: ``"owl"`` gives every block its own sparsity by its share of outliers.
+        progress: called with (blocks done, blocks) when the model goes block by block.
+
+    Returns:
+        What was done, with zeros counted in the pruned weights.
+
+    Raises:
+        UserError: options that do not fit together or the model, before any weight changes; or a
+            Hessian that cannot be inverted.
+        InvalidScores: the metric gives NaN, infinite or constant scores.
+    """
+    started = time.perf_counter()
+    resolved = resolve_method(method)
+    pattern = resolve_pattern(resolved, sparsity, scope)
+    _check_options(resolved, pattern, mode, update, allocation)
+    layers = prunable_layers(model)
+    pattern.check(layers)
+    obs = update == "obs" or resolved.metric is None
+    sequential = mode == "sequential"
+    flows = obs or (sequential and "X" in resolved.reads)
+    wanted = resolved.reads - ({"X"} if sequential else set())
+    wanted |= {"X"} if allocation == "owl" else set()
+    if calibration is not None:
+        check_ids(CausalHead.of(model), calibration)
+    elif flows:
+        raise _no_calibration(resolved, "activations")
+    complete = _complete(model, calibration, statistics, wanted - {"W"}, resolved)
+    patterns = _allocate(layers, pattern, complete, allocation)
+    plan = Plan(layers, resolved.metric, patterns, complete, obs)
+    with torch.no_grad(), evaluation_mode(model):
+        if flows and calibration is not None:
+            prune_through_blocks(model, plan, calibration, sequential, progress)
+        else:
+            apply_masks(plan.masks())
+    return PruneReport(
+        resolved.name,
+        str(pattern),
+        _scope_name(resolved, pattern),
+        mode,
+        "obs" if obs else "none",
+        allocation,
+        time.perf_counter() - started,
+        count_zeros(layers),
+    )
+
+
+def _check_options(
+    method: Method, pattern: SparsityPattern, mode: str, update: str, allocation: str
+) -> None:
+    options = (
+        ("mode", mode, ("sequential", "one_shot")),
+        ("update", update, ("none", "obs")),
+        ("allocation", allocation, ("uniform", "owl")),
+    )
+    for name, value, known in options:
+        if value not in known:
+            raise UserError(f"unknown {name} '{value}': {suggest(value, known)}")
+    wide = isinstance(pattern, Unstructured) and pattern.scope == "model"
+    if allocation == "owl" and (wide or isinstance(pattern, NofM)):
+        raise UserError("OWL sets a sparsity per block: use a ratio with scope row, layer or block")
+    needs_activations = "X" in method.reads or update == "obs"
+    if wide and mode == "sequential" and needs_activations:
+        raise UserError(
+            "scope 'model' compares all blocks before any is pruned: use mode 'one_shot'"
+        )
+
+
+def _complete(
+    model: nn.Module,
+    calibration: Tensor | None,
+    given: Statistics | None,
+    wanted: frozenset[str] | set[str],
+    method: Method,
+) -> Statistics:
+    """The given statistics, with what is wanted and missing measured on the dense model."""
+    statistics = given or Statistics({}, {}, 0, torch.zeros(0, dtype=torch.float64))
+    missing = wanted - statistics.terminals()
+    if not missing:
+        return statistics
+    if calibration is None:
+        raise _no_calibration(method, "gradients" if "G" in missing else "activations")
+    measured = measure_statistics(model, calibration, "G" in missing, "X" in missing)
+    return replace(measured, G=measured.G or statistics.G, X=measured.X or statistics.X)
+
+
+def _no_calibration(method: Method, what: str) -> UserError:
+    return UserError(f"{method.name} needs {what} here: give calibration ids or statistics")
+
+
+def _allocate(
+    layers: Sequence[PrunableLayer],
+    pattern: SparsityPattern,
+    statistics: Statistics,
+    allocation: str,
+) -> dict[int, SparsityPattern]:
+    blocks = sorted({layer.block for layer in layers})
+    if allocation == "uniform" or isinstance(pattern, NofM):
+        return dict.fromkeys(blocks, pattern)
+    ratios = owl_ratios(outlier_shares(layers, statistics), pattern.ratio)
+    return {block: replace(pattern, ratio=ratios[block]) for block in blocks}
+
+
+def _scope_name(method: Method, pattern: SparsityPattern) -> str:
+    if isinstance(pattern, NofM):
+        return "group"
+    return pattern.scope if method.metric is not None else "columns"

@@ -1,0 +1,81 @@
+"""Masks on the model's weights: for good, or for a while with the dense weights put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from pruner_zero.model.layers import PrunableLayer
+from pruner_zero.model.masks import LayerMask
+
+
+@torch.no_grad()
+def apply_masks(masks: Iterable[LayerMask]) -> int:
+    """Set masked weights to zero, for good.
+
+    Args:
+        masks: layers and bool masks [out, in], True where pruned.
+
+    Returns:
+        Number of weights set to zero.
+    """
+    count = 0
+    for layer, mask in masks:
+        mask = mask.to(layer.weight.device)
+        layer.weight.masked_fill_(mask, 0)
+        count += int(torch.count_nonzero(mask))
+    return count
+
+
+class DenseWeights:
+    """The one copy of the dense weights, from which every pruned model is made and undone.
+
+    Args:
+        layers: the prunable layers, dense now. Their weights are copied where they are.
+    """
+
+    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
+        self.layers = tuple(layers)
+        self._dense = {layer.name: layer.weight.detach().clone() for layer in self.layers}
+
+    def weight(self, layer: PrunableLayer) -> Tensor:
+        """The dense weight of a layer, [out, in], whatever the model holds at the moment."""
+        return self._dense[layer.name]
+
+    @contextmanager
+    def pruned(self, masks: Iterable[LayerMask]) -> Iterator[int]:
+        """Prune the model inside a ``with`` block.
+
+        The dense weights are back after it bit for bit, also when the block, or making the masks,
+        raises.
+
+        Args:
+            masks: layers and bool masks [out, in]; may be a stream that is scored as it goes.
+
+        Yields:
+            Number of weights set to zero.
+        """
+        touched: list[PrunableLayer] = []
+
+        def noted() -> Iterator[LayerMask]:
+            for layer, mask in masks:
+                touched.append(layer)
+                yield layer, mask
+
+        try:
+            yield apply_masks(noted())
+        finally:
+            self.restore(touched)
+
+    @torch.no_grad()
+    def restore(self, layers: Iterable[PrunableLayer] | None = None) -> None:
+        """Put the dense weights back.
+
+        Args:
+            layers: which layers; all by default.
+        """
+        for layer in self.layers if layers is None else layers:
+            layer.weight.copy_(self._dense[layer.name])

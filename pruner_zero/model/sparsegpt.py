@@ -1,0 +1,160 @@
+"""SparseGPT's mathematics (arXiv:2301.00774): prune a layer column by column, mend the rest.
+
+Pruning weight (r, j) leaves an error; the optimal brain surgeon spreads it over the columns not yet
+visited so that the layer's output on the calibration inputs changes least. The same update repairs
+any given mask. Tensors in, tensors out; no model here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pruner_zero.errors import UserError
+from pruner_zero.model.selection import flat_mask, nofm_mask
+from pruner_zero.model.sparsity import NofM, SparsityPattern
+
+_COLUMNS = 128
+_DAMPING = 0.01
+_MORE_DAMPING = 0.1
+_Choose = Callable[[Tensor, slice], Tensor]
+
+
+class Hessian:
+    """``H = (2/N) Σ x xᵀ`` over the input vectors of all tokens of N sequences.
+
+    Args:
+        width: number of inputs of the layer.
+        device: where it is accumulated, in float32.
+    """
+
+    def __init__(self, width: int, device: torch.device | str = "cpu") -> None:
+        self._sum = torch.zeros(width, width, dtype=torch.float32, device=device)
+
+    def add(self, inputs: Tensor) -> None:
+        """Fold in inputs, [tokens, width] float32."""
+        self._sum.addmm_(inputs.t(), inputs)
+
+    def matrix(self, sequences: int) -> Tensor:
+        """Return H, [width, width] float32, for N = ``sequences``."""
+        return self._sum * (2.0 / sequences)
+
+
+def sparsegpt(
+    weight: Tensor, hessian: Tensor, pattern: SparsityPattern, name: str = "the layer"
+) -> Tensor:
+    """Prune a layer with SparseGPT's own choice of weights.
+
+    In every block of 128 columns the weights with the lowest ``w² / diag(U)²`` go, with U the upper
+    Cholesky factor of H⁻¹: exactly ``int(size · ratio)`` of the block's weights, or, for N:M, n of
+    every m columns of a row, chosen when the sweep reaches them. (The public code compares with a
+    threshold by ``<=`` and so prunes one weight more per block.)
+
+    Args:
+        weight: [out, in].
+        hessian: [in, in] float32.
+        pattern: its ratio, or N:M; a scope is not looked at.
+        name: the layer, for messages.
+
+    Returns:
+        The pruned and updated weight, [out, in] float32.
+
+    Raises:
+        UserError: the Hessian cannot be inverted even with ten times the damping.
+    """
+    if isinstance(pattern, NofM):
+        return _sweep(weight, hessian, name, groups=pattern)
+
+    def lowest(saliency: Tensor, columns: slice) -> Tensor:
+        del columns
+        return flat_mask(saliency, int(saliency.numel() * pattern.ratio))
+
+    return _sweep(weight, hessian, name, choose=lowest)
+
+
+def reconstruct(weight: Tensor, hessian: Tensor, mask: Tensor, name: str = "the layer") -> Tensor:
+    """Prune a layer by a given mask and update the remaining weights (the OBS update).
+
+    Args:
+        weight: [out, in].
+        hessian: [in, in] float32.
+        mask: bool [out, in], True where pruned.
+        name: the layer, for messages.
+
+    Returns:
+        The pruned and updated weight, [out, in] float32, zero wherever the mask is True.
+
+    Raises:
+        UserError: the Hessian cannot be inverted even with ten times the damping.
+    """
+    return _sweep(weight, hessian, name, choose=lambda saliency, columns: mask[:, columns])
+
+
+def inverse_factor(hessian: Tensor, name: str = "the layer") -> Tensor:
+    """Upper Cholesky factor U of the damped inverse Hessian, ``UᵀU = (H + d·mean(diag H)·I)⁻¹``.
+
+    Args:
+        hessian: [in, in] float32, with no zero on its diagonal.
+        name: the layer, for messages.
+
+    Returns:
+        U, [in, in] float32.
+
+    Raises:
+        UserError: it fails with d = 0.01 and with d = 0.1.
+    """
+    mean = hessian.diagonal().mean()
+    for damping in (_DAMPING, _MORE_DAMPING):
+        damped = hessian.clone()
+        damped.diagonal().add_(damping * mean)
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if bool(failed) or not bool(lower.isfinite().all()):
+            continue
+        inverse = torch.cholesky_inverse(lower)
+        upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
+        if not bool(failed) and bool(upper.isfinite().all()):
+            return upper
+    raise UserError(
+        f"the Hessian of {name} cannot be inverted, even with {_MORE_DAMPING:.0%} damping: its "
+        "inputs are not finite or almost all alike; use more calibration sequences or float32"
+    )
+
+
+@torch.no_grad()
+def _sweep(
+    weight: Tensor,
+    hessian: Tensor,
+    name: str,
+    choose: _Choose | None = None,
+    groups: NofM | None = None,
+) -> Tensor:
+    """Go through the columns from left to right; each error is paid by the columns after it."""
+    # Transposed, so that a column of the weight is contiguous: the loop below is all columns.
+    columns = weight.detach().float().t().contiguous()
+    hessian = hessian.clone()
+    dead = hessian.diagonal() == 0  # inputs that never fire: their weights do nothing
+    hessian[dead, dead] = 1
+    columns[dead] = 0
+    upper = inverse_factor(hessian, name)
+    width = _COLUMNS if groups is None else max(1, _COLUMNS // groups.m) * groups.m
+    for start in range(0, len(columns), width):
+        span = slice(start, min(start + width, len(columns)))
+        local = upper[span, span]
+        block = columns[span]
+        errors = torch.zeros_like(block)
+        scale = local.diagonal().unsqueeze(1) ** 2
+        mask = torch.zeros_like(block, dtype=torch.bool)
+        if choose is not None:
+            mask = choose((block**2 / scale).t(), span).t()
+        for i in range(len(block)):
+            if groups is not None and i % groups.m == 0:
+                group = slice(i, i + groups.m)
+                saliency = (block[group] ** 2 / scale[group]).t().contiguous()
+                mask[group] = nofm_mask(saliency, groups.n, groups.m).t()
+            errors[i] = torch.where(mask[i], block[i], 0) / local[i, i]
+            block[i].masked_fill_(mask[i], 0)
+            block[i + 1 :].addr_(local[i, i + 1 :], errors[i], alpha=-1)
+        columns[span.stop :].addmm_(upper[span, span.stop :].t(), errors, alpha=-1)
+    return columns.t().contiguous()

@@ -1,0 +1,131 @@
+"""Statistics on disk: measured once per (model, text, settings), read by every later run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from pruner_zero.model.statistics import Statistics
+
+_FORMAT = "1"  # bump when the meaning of a stored tensor changes: old files are then re-measured
+_SAMPLES = 4096
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+Announce = Callable[[str], None]
+
+
+def cached_statistics(
+    directory: str | Path,
+    key_fields: Mapping[str, Any],
+    measure: Callable[[], Statistics],
+    announce: Announce | None = None,
+) -> Statistics:
+    """Read statistics of these very settings from disk, or measure and keep them.
+
+    The file is written to one side and renamed, under a lock: a killed run leaves no half file and
+    two runs that start together measure once. A damaged file is measured again.
+
+    Args:
+        directory: the cache; made when missing.
+        key_fields: everything the result depends on (model fingerprint, text, N, length, seed,
+            dtype, norm, …), as plain JSON values.
+        measure: called when there is no good file.
+        announce: gets one sentence when a file had to be thrown away; by default a warning.
+
+    Returns:
+        The statistics, on the CPU when they were read from disk.
+    """
+    key = json.dumps({**key_fields, "format": _FORMAT}, sort_keys=True, default=str)
+    name = hashlib.sha256(key.encode()).hexdigest()
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists():
+            try:
+                return _read(path, key)
+            except (SafetensorError, KeyError, ValueError, OSError) as error:
+                say = announce or (lambda text: warnings.warn(text, stacklevel=3))
+                say(f"cached statistics {path} are damaged ({error}): measuring them again")
+        measured = measure()
+        _write(path, key, measured)
+        return measured
+
+
+def model_fingerprint(model: nn.Module) -> str:
+    """Identity of a model's configuration and weights, cheap to compute.
+
+    Hashes the configuration, and of every parameter its name, shape, dtype, a strided sample and
+    the exact sum of its bits read as integers. Any training step or pruning changes it.
+
+    Args:
+        model: a transformers model.
+
+    Returns:
+        16 hexadecimal characters.
+    """
+    folded = hashlib.sha256()
+    config: Any = getattr(model, "config", None)
+    if config is not None:
+        fields = config.to_dict()
+        for where_from in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+            fields.pop(where_from, None)
+        folded.update(json.dumps(fields, sort_keys=True, default=str).encode())
+    for name, parameter in model.named_parameters():
+        flat = parameter.detach().reshape(-1)
+        step = max(1, flat.numel() // _SAMPLES)
+        # Integers add exactly, in whatever order the threads add them.
+        bits = int(flat.view(_INTEGERS[flat.element_size()]).sum(dtype=torch.int64))
+        folded.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}{bits}".encode())
+        folded.update(flat[::step].float().cpu().numpy().tobytes())
+    return folded.hexdigest()[:16]
+
+
+def _write(path: Path, key: str, statistics: Statistics) -> None:
+    tensors = {"losses": statistics.losses}
+    for kind, values in (("G", statistics.G), ("X", statistics.X)):
+        tensors |= {f"{kind}/{name}": value.cpu().contiguous() for name, value in values.items()}
+    metadata = {
+        "key": key,
+        "sequences": str(statistics.sequences),
+        "provenance": json.dumps(dict(statistics.provenance)),
+    }
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        with Path(temporary).open("rb") as written:
+            os.fsync(written.fileno())
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _read(path: Path, key: str) -> Statistics:
+    kinds: dict[str, dict[str, torch.Tensor]] = {"G": {}, "X": {}}
+    with safe_open(str(path), framework="pt") as stored:
+        metadata = stored.metadata() or {}
+        if metadata.get("key") != key:
+            raise ValueError("written for other settings")
+        for full in stored.keys():  # noqa: SIM118 (not a mapping)
+            kind, _, name = full.partition("/")
+            if name:
+                kinds[kind][name] = stored.get_tensor(full)
+        return Statistics(
+            kinds["G"],
+            kinds["X"],
+            int(metadata["sequences"]),
+            stored.get_tensor("losses"),
+            json.loads(metadata["provenance"]),
+        )

@@ -1,0 +1,115 @@
+"""The run folder: an append-only evaluation log and atomic checkpoints are the truth of a run.
+
+=====================  =====================================================================
+``config.yaml``        the resolved configuration
+``evaluations.jsonl``  one line per evaluated candidate, appended and flushed at once
+``checkpoint.json``    state of the search after the last complete line of the log
+``best_metric.json``   the best metric so far, as a public JSON tree
+``results.json``       final numbers with provenance (``results.md`` is the same as a table)
+=====================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pruner_zero.errors import UserError
+from pruner_zero.files import write_atomic, write_json
+from pruner_zero.metric import Metric
+
+CHECKPOINT_VERSION = 1
+Record = dict[str, Any]
+
+
+class RunFolder:
+    """One run's files.
+
+    Args:
+        path: the folder; made when missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder."""
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self.config = path / "config.yaml"
+        self.log = path / "evaluations.jsonl"
+        self.checkpoint = path / "checkpoint.json"
+        self.best = path / "best_metric.json"
+        self.hall_of_fame = path / "hall_of_fame.json"
+        self.results = path / "results.json"
+        self.table = path / "results.md"
+
+    def begin(self, config: str) -> None:
+        """Start a new run.
+
+        Raises:
+            UserError: when the folder already holds one.
+        """
+        if self.log.exists():
+            raise UserError(f"{self.path} already holds a run: choose another folder or resume it")
+        write_atomic(self.config, config)
+        self.log.touch()
+
+    def append(self, record: Record, state: dict[str, Any]) -> None:
+        """Log one evaluation, then checkpoint the search as it is after it."""
+        with self.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record, allow_nan=False) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        write_json(
+            self.checkpoint,
+            {"version": CHECKPOINT_VERSION, "state": state},
+            indent=None,
+        )
+
+    def write_ranking(self, ranking: list[tuple[Metric, float]]) -> None:
+        """Write the hall of fame, best first, and the best metric as a public JSON tree."""
+        entries = [
+            {
+                "expression": str(metric),
+                "nodes": metric.size,
+                "search_perplexity": perplexity,
+                "tree": metric.to_json(),
+            }
+            for metric, perplexity in ranking
+        ]
+        write_json(self.hall_of_fame, entries)
+        if ranking:
+            write_json(self.best, ranking[0][0].to_json(), indent=4)
+
+    def records(self) -> list[Record]:
+        """Return all complete lines of the log; a line that a kill cut short is left out."""
+        if not self.log.exists():
+            return []
+        lines = self.log.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def resume(self) -> tuple[dict[str, Any], list[Record]] | None:
+        """Return the checkpointed state and the log up to it, and cut the log there.
+
+        Returns:
+            None when no candidate was completed: the run then starts from its beginning.
+
+        Raises:
+            UserError: when the folder holds no run, or one of another version.
+        """
+        if not self.log.exists():
+            raise UserError(f"{self.path} holds no run to resume")
+        if not self.checkpoint.exists():
+            write_atomic(self.log, "")
+            return None
+        saved = json.loads(self.checkpoint.read_text(encoding="utf-8"))
+        if saved.get("version") != CHECKPOINT_VERSION:
+            raise UserError(
+                f"{self.checkpoint} is of version {saved.get('version')}, this program reads "
+                f"version {CHECKPOINT_VERSION}: start a new run"
+            )
+        state: dict[str, Any] = saved["state"]
+        # A kill between the two writes leaves one line that the checkpoint does not know.
+        records = [r for r in self.records() if r["evaluation"] <= state["asked"]]
+        write_atomic(self.log, "".join(json.dumps(record) + "\n" for record in records))
+        return state, records

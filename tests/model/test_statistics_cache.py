@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pruner_zero.model.statistics import measure_statistics
+from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
+
+from .conftest import tiny_llama
+
+
+@pytest.fixture
+def counted(tiny, ids):
+    calls: list[int] = []
+
+    def measure():
+        calls.append(1)
+        return measure_statistics(tiny, ids)
+
+    return measure, calls
+
+
+def test_the_second_read_comes_from_disk_and_is_equal(tmp_path, counted):
+    measure, calls = counted
+    first = cached_statistics(tmp_path / "deep" / "er", {"seed": 0, "n": 3}, measure)
+    second = cached_statistics(tmp_path / "deep" / "er", {"n": 3, "seed": 0}, measure)
+    assert len(calls) == 1
+    assert first.G.keys() == second.G.keys()
+    assert all(first.G[name].equal(second.G[name]) for name in first.G)
+    assert all(first.X[name].equal(second.X[name]) for name in first.X)
+    assert first.losses.equal(second.losses)
+    assert first.provenance == second.provenance
+    assert second.sequences == 3
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_other_settings_are_other_files(tmp_path, counted):
+    measure, calls = counted
+    cached_statistics(tmp_path, {"seed": 0}, measure)
+    cached_statistics(tmp_path, {"seed": 1}, measure)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("damage", ["truncate", "garbage", "empty"])
+def test_a_damaged_file_is_measured_again_and_said_once(tmp_path, counted, damage):
+    measure, calls = counted
+    cached_statistics(tmp_path, {"seed": 0}, measure)
+    (path,) = tmp_path.glob("*.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(
+        {"truncate": content[: len(content) // 2], "garbage": b"x" * 99}.get(damage, b"")
+    )
+    said: list[str] = []
+    cached_statistics(tmp_path, {"seed": 0}, measure, said.append)
+    cached_statistics(tmp_path, {"seed": 0}, measure, said.append)
+    assert len(calls) == 2
+    assert len(said) == 1
+    assert "damaged" in said[0]
+
+
+def test_a_file_of_other_settings_under_this_name_is_not_believed(tmp_path, counted):
+    measure, calls = counted
+    cached_statistics(tmp_path, {"seed": 0}, measure)
+    (path,) = tmp_path.glob("*.safetensors")
+    cached_statistics(tmp_path, {"seed": 1}, measure)
+    (other,) = set(tmp_path.glob("*.safetensors")) - {path}
+    path.write_bytes(other.read_bytes())
+    with pytest.warns(UserWarning, match="other settings"):
+        cached_statistics(tmp_path, {"seed": 0}, measure)
+    assert len(calls) == 3
+
+
+def test_a_failed_measurement_leaves_nothing(tmp_path):
+    def fail():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_statistics(tmp_path, {}, fail)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_fingerprints_tell_models_apart():
+    model = tiny_llama()
+    first = model_fingerprint(model)
+    assert first == model_fingerprint(tiny_llama())
+    assert first != model_fingerprint(tiny_llama(seed=1))
+    assert first != model_fingerprint(tiny_llama(rope_theta=5e5))
+    assert first != model_fingerprint(tiny_llama().to(torch.bfloat16))
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[3, 5] = 0
+    assert first != model_fingerprint(model)

@@ -1,0 +1,68 @@
+"""DEAP trees and metrics are the same thing in two forms; randomness has an owner."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from deap import gp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pruner_zero.metric import Metric
+from pruner_zero.search.config import VariationConfig
+from pruner_zero.search.individual import Individual
+from pruner_zero.search.primitives import metric_to_nodes, primitive_set, tree_to_metric
+from pruner_zero.search.randomness import drawing_from
+from pruner_zero.search.variation import variation_toolbox
+from tests.strategies import expressions
+
+
+@given(expressions("extended", constants=True))
+def test_conversion_round_trips(tree):
+    primitives = primitive_set("paper")  # smaller than the expression's words on purpose
+    metric = Metric(tree)
+    assert tree_to_metric(Individual(metric_to_nodes(metric, primitives))) == metric
+
+
+@given(st.integers(0, 10_000))
+def test_deap_compiles_individuals_to_the_same_scores(seed):
+    primitives = primitive_set("paper")
+    with drawing_from(random.Random(seed)):
+        tree = Individual(gp.genHalfAndHalf(primitives, 2, 4))
+    generator = torch.Generator().manual_seed(seed)
+    W, G = torch.rand(3, 5, generator=generator), torch.rand(3, 5, generator=generator)
+    X = torch.rand(1, 5, generator=generator)
+    compiled = gp.compile(tree, primitives)(W, G, X)
+    score = tree_to_metric(tree).score(W, G, X)
+    torch.testing.assert_close(compiled.expand(W.shape), score, equal_nan=True)
+
+
+def test_a_search_neither_disturbs_nor_hears_the_global_generator():
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    own = random.Random(0)
+    with drawing_from(own):
+        first = random.random()
+        random.seed(77)
+    assert random.random() == expected
+    assert first == random.Random(0).random()
+
+
+@given(st.integers(0, 2000))
+def test_variation_keeps_limits_and_complete_trees(seed):
+    config = VariationConfig(max_depth=3, depth_limit=4, size_limit=12)
+    toolbox = variation_toolbox(primitive_set("paper"), config, lambda m: m.simplified("none"))
+    with drawing_from(random.Random(seed)):
+        one, two = toolbox.individual(), toolbox.individual()
+        start = max(len(one), len(two)), max(one.height, two.height)
+        for _ in range(10):
+            one, two = toolbox.mate(one, two)
+            (one,) = toolbox.mutate(one)
+            metric = tree_to_metric(one)
+            # A tree may be as large as it was born; variation makes none larger than the limit.
+            assert len(one) <= max(12, start[0])
+            assert one.height <= max(4, start[1])
+            assert metric.size == len(one)
+            assert metric.expression.depth == one.height
