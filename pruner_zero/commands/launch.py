@@ -67,11 +67,16 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
     @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
     def job(cfg: DictConfig) -> None:
         # Hydra prints a stack trace for exceptions; a user's mistake leaves before it sees one.
+        output = Path(HydraConfig.get().runtime.output_dir)
         try:
-            task(cfg, Path(HydraConfig.get().runtime.output_dir))
+            task(cfg, output)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
+        finally:
+            # Hydra makes the folder first; a mistake or a resumed run leaves nothing in it.
+            if not any(output.iterdir()):
+                output.rmdir()
 
     return job
 

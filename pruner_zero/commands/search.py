@@ -77,10 +77,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
     pattern = _checked(config)
-    folder = RunFolder(Path(config.resume) if config.resume else output)
-    text = OmegaConf.to_yaml(cfg, resolve=True)
-    if config.resume:
-        _check_resumed(folder, cfg)
+    folder = _run_folder(config, cfg, output)
     display.say(f"run folder {folder.path}")
     bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
     test_ids = bench.windows("test", config.test.length, config.test.windows)
@@ -98,7 +95,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     if config.resume:
         done = _continue(folder, algorithm, worker, display)
     else:
-        folder.begin(text)
+        folder.begin(OmegaConf.to_yaml(cfg, resolve=True))
     dense = worker.perplexity(None, ids)
     display.say(
         f"dense model: perplexity {dense:.2f} on the search windows "
@@ -154,9 +151,14 @@ def _scope(pattern: SparsityPattern) -> str:
     return "row" if isinstance(pattern, NofM) else pattern.scope
 
 
-def _check_resumed(folder: RunFolder, cfg: DictConfig) -> None:
-    if not folder.config.exists():
-        raise UserError(f"resume: {folder.path} holds no run")
+def _run_folder(config: SearchCommandConfig, cfg: DictConfig, output: Path) -> RunFolder:
+    """The folder of a new run, or of the run to resume if its settings are the same."""
+    if not config.resume:
+        return RunFolder(output)
+    path = Path(config.resume)
+    if not (path / "config.yaml").exists():
+        raise UserError(f"resume: {path} holds no run")
+    folder = RunFolder(path)
     before = _flat(OmegaConf.to_container(OmegaConf.load(folder.config)))
     now = _flat(OmegaConf.to_container(cfg, resolve=True))
     differing = [
@@ -167,6 +169,7 @@ def _check_resumed(folder: RunFolder, cfg: DictConfig) -> None:
     ]
     if differing:
         raise UserError(f"resume: the run was made with other values of {', '.join(differing)}")
+    return folder
 
 
 def _flat(config: Any) -> dict[str, Any]:

@@ -1,0 +1,193 @@
+"""The search command from outside: overrides, errors in one line, files, resume, sweeps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pruner_zero.__main__ import main
+from pruner_zero.commands.launch import config_dir
+from pruner_zero.metric import Metric
+
+
+def run(*arguments: str) -> int:
+    return main(["search", *arguments])
+
+
+def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run(*arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.out + printed.err
+    return printed.err
+
+
+def test_complete_run_leaves_complete_folder(tiny_arguments, tmp_path, capsys):
+    assert run(*tiny_arguments, "seed=0") == 0
+    folder = tmp_path / "run"
+    records = [json.loads(line) for line in (folder / "evaluations.jsonl").open()]
+    assert [record["evaluation"] for record in records] == list(range(1, 25))
+    wanted = {"expression", "simplified", "parents", "operation", "perplexity", "tokens",
+              "generation", "seconds", "reason", "digest", "cached"}  # fmt: skip
+    assert all(wanted <= set(record) for record in records)
+    results = json.loads((folder / "results.json").read_text())
+    names = [row["method"] for row in results["table"]]
+    assert names == ["dense", "magnitude", "wanda", "pruner-zero", "best of this search"]
+    assert results["provenance"]["torch"] and results["provenance"]["device"]
+    best = Metric.from_json(folder / "best_metric.json")
+    succeeded = [r for r in records if r["perplexity"] is not None]
+    lowest = min(succeeded, key=lambda r: r["perplexity"])
+    assert str(best) == lowest["simplified"] == results["best"]["expression"]
+    assert "sparsity: '0.5'" in (folder / "config.yaml").read_text()
+    printed = capsys.readouterr().out
+    assert str(best) in printed and str(folder / "best_metric.json") in printed
+
+    # The same command again: same search, statistics from the cache.
+    again = tmp_path / "again"
+    assert run(*tiny_arguments[:-1], f"hydra.run.dir={again}", "seed=0") == 0
+    assert "measuring gradients" not in capsys.readouterr().out
+
+    def timeless(path: Path) -> list[dict]:
+        lines = [json.loads(line) for line in path.open()]
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+    assert timeless(again / "evaluations.jsonl") == timeless(folder / "evaluations.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search.popultion_size=3"], "did you mean 'search.population_size'"),
+        (["sede=1"], "unknown setting 'sede': did you mean 'seed'"),
+        (["search.population_size=many"], "search.population_size=many: Value 'many'"),
+        (["model=smollm2"], "no model config is called 'smollm2': did you mean 'smollm2-135m'"),
+        (["corpus=wikpedia"], "did you mean 'wikipedia'"),
+        (["search=stedy_state"], "did you mean 'steady_state'"),
+        (["sparsity=1.5"], "must lie strictly between 0 and 1"),
+        (["sparsity=0"], "must lie strictly between 0 and 1"),
+        (["sparsity=4:2"], "4:2"),
+        (["sparsity=half"], "half"),
+        (["scope=rows"], "rows"),
+        (["simplify=rnk"], "did you mean 'rank'"),
+        (["operators=papr"], "did you mean 'paper'"),
+        (["search.minutes=0"], "search.minutes must be above 0"),
+        (["test.baselines=[wnda]"], "did you mean 'wanda'"),
+        (["fitness.length=1"], "fitness.length must be at least 2"),
+        (["corpus=files"], "corpus.files"),
+        (["seed=1", "-m", "sed=2,3"], "unknown setting 'sed'"),
+        (["sparsity=[0.5"], "cannot read the override"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_loads(capsys, monkeypatch, arguments, message):
+    def must_not_load(*_args, **_settings):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("pruner_zero.commands.setup.load_model", must_not_load)
+    assert message in error_line(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sparsity=3:7"], "not a multiple of 7"),
+        (["test.windows=100000"], "test.length"),
+        (["fitness.windows=100000"], "fitness.length"),
+        (["calibration.length=100000"], "calibration.length"),
+        (["resume=/nowhere/at/all"], "no run"),
+        (["calibration.gradient_norm=l3"], "l1 or l2"),
+    ],
+)
+def test_mistakes_that_need_the_model_or_text(tiny_arguments, capsys, arguments, message):
+    assert message in error_line(capsys, *tiny_arguments, *arguments)
+
+
+def test_model_folder_that_is_no_decoder(tiny_arguments, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    line = error_line(capsys, *tiny_arguments, "model=hub", f"model.path={tmp_path / 'empty'}")
+    assert "config.json" in line
+
+
+def test_occupied_folder_and_changed_settings_are_refused(tiny_arguments, tmp_path, capsys):
+    quick = [*tiny_arguments, "search.generations=0"]
+    assert run(*quick) == 0
+    capsys.readouterr()
+    assert "already holds a run" in error_line(capsys, *quick)
+    resumed = error_line(capsys, *quick, f"resume={tmp_path / 'run'}", "seed=5", "sparsity=0.6")
+    assert "other values of seed, sparsity" in resumed
+
+
+def test_kill_and_resume_equals_one_run(tiny_arguments, tmp_path):
+    whole = tmp_path / "whole"
+    settings = [*tiny_arguments[:-1], "search.generations=6"]
+    assert run(*settings, f"hydra.run.dir={whole}") == 0
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "pruner_zero", "search", *settings, f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ})
+    log = folder / "evaluations.jsonl"
+    while process.poll() is None:
+        if log.exists() and log.read_bytes().count(b"\n") >= 5:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        time.sleep(0.005)
+    assert process.returncode == -signal.SIGKILL
+    assert run(*settings, f"resume={folder}", f"hydra.run.dir={tmp_path / 'unused'}") == 0
+    for name in ("hall_of_fame.json", "checkpoint.json"):
+        assert (folder / name).read_text() == (whole / name).read_text()
+    assert not (tmp_path / "unused").exists()
+
+
+def test_interrupt_says_how_to_go_on(tiny_arguments, tmp_path):
+    command = [sys.executable, "-m", "pruner_zero", "search", *tiny_arguments,
+               "search.generations=5000"]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ}
+    )
+    log = tmp_path / "run" / "evaluations.jsonl"
+    while process.poll() is None and not (log.exists() and log.stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"resume={tmp_path / 'run'}" in printed
+    assert "Traceback" not in printed
+
+
+def test_sweep_makes_one_folder_per_job(tiny_arguments, tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    settings = [*tiny_arguments[:-1], "search.generations=0", f"hydra.sweep.dir={sweep}"]
+    assert run("-m", *settings, "seed=0,1") == 0
+    logs = [(sweep / job / "evaluations.jsonl").read_text() for job in ("0", "1")]
+    assert logs[0] != logs[1]
+
+
+def test_config_is_printed_without_running(capsys):
+    assert run("--cfg", "job", "search.population_size=40", "sparsity=2:4") == 0
+    printed = capsys.readouterr().out
+    assert "population_size: 40" in printed
+    assert "sparsity: '2:4'" in printed or "sparsity: 2:4" in printed
+
+
+def test_help_speaks_of_the_field(capsys):
+    assert main(["--help"]) == 0
+    assert run("--help") == 0
+    printed = capsys.readouterr().out
+    for word in ("mutation", "perplexity", "sparsity=", "resume=", "-m"):
+        assert word in printed
+    assert main(["serch"]) == 2
+    assert "did you mean 'search'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "experiment", sorted(p.stem for p in (config_dir() / "experiment").glob("*.yaml"))
+)
+def test_every_experiment_composes(experiment, capsys):
+    assert run(f"experiment={experiment}", "--cfg", "job") == 0
+    assert "population_size" in capsys.readouterr().out
