@@ -8,7 +8,10 @@ from importlib.metadata import version
 
 from pruner_zero.errors import suggest
 
-COMMANDS = {"search": "evolve a pruning metric for a model"}
+COMMANDS = {
+    "search": "evolve a pruning metric for a model",
+    "compare": "one table of pruning methods against sparsities",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -72,6 +72,7 @@ def compare_methods(
     sparsities: list[str],
     gradients: tuple[Path, Statistics] | None = None,
     engine: Any = None,
+    stable_ties: bool = False,
 ) -> None:
     """Print one line per method and sparsity: masks of both sides, perplexities of both sides."""
     calibration, test = data
@@ -81,7 +82,7 @@ def compare_methods(
     for method in methods:
         for sparsity in sparsities:
             path = gradients[0] if gradients else None
-            prune_public(library, method, model, calibration, sparsity, path, engine)
+            prune_public(library, method, model, calibration, sparsity, path, engine, stable_ties)
             theirs = zeros(layers)
             their_perplexity = public_perplexity(library, model, test)
             cross = perplexity(model, test)
@@ -158,6 +159,11 @@ def main() -> None:
     )
     parser.add_argument("--length", type=int, default=256, help="tokens per sequence and window")
     parser.add_argument("--windows", type=int, default=16, help="test windows")
+    parser.add_argument(
+        "--stable-ties",
+        action="store_true",
+        help="break the public code's N:M ties (unspecified in torch.topk) by the lower index",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default=None)
     options = parser.parse_args()
@@ -178,7 +184,14 @@ def main() -> None:
     data = (calibration, test)
     if options.wanda:
         library = load_library(options.wanda, "public_wanda")
-        compare_methods(library, options.methods, model, data, options.sparsity)
+        compare_methods(
+            library,
+            options.methods,
+            model,
+            data,
+            options.sparsity,
+            stable_ties=options.stable_ties,
+        )
     if options.pruner_zero:
         library = load_library(options.pruner_zero, "public_pruner_zero")
         tree = load_file(options.pruner_zero / "lib" / "gptree.py", "public_gptree")
@@ -189,7 +202,14 @@ def main() -> None:
             write_gradient_file(path, measured, model)
             read = read_gradient_file(path, model)
             compare_methods(
-                library, ["pruner-zero"], model, data, options.sparsity, (path, read), engine
+                library,
+                ["pruner-zero"],
+                model,
+                data,
+                options.sparsity,
+                (path, read),
+                engine,
+                options.stable_ties,
             )
     if options.sparsegpt:
         compare_sparsegpt_layers(options.sparsegpt, model, calibration, options.sparsity)

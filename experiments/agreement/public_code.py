@@ -89,6 +89,17 @@ def _set(undo: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
     undo.callback(lambda: setattr(owner, name, old) if had else delattr(owner, name))
 
 
+class _StableTorch:
+    """torch, but ``topk`` of the lowest is the start of a stable sort."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def topk(self, tensor: Tensor, k: int, dim: int, largest: bool) -> tuple[Tensor, Tensor]:
+        values, indices = torch.sort(tensor, dim=dim, descending=largest, stable=True)
+        return values.narrow(dim, 0, k), indices.narrow(dim, 0, k)
+
+
 def prune_public(
     library: Any,
     method: str,
@@ -97,8 +108,13 @@ def prune_public(
     sparsity: str,
     gradients: Path | None = None,
     engine: Any = None,
+    stable_ties: bool = False,
 ) -> None:
-    """Prune in place with the public function of that name."""
+    """Prune in place with the public function of that name.
+
+    Under N:M it asks ``torch.topk`` for the lowest scores, whose order among equal scores is
+    nowhere defined; with ``stable_ties`` equal scores go to the lower index there.
+    """
     n, m = map(int, sparsity.split(":")) if ":" in sparsity else (0, 0)
     arguments = types.SimpleNamespace(
         nsamples=len(ids),
@@ -111,7 +127,9 @@ def prune_public(
     library.get_loaders = lambda *a, **k: (loader, None)
     function = getattr(library, f"prune_{method.replace('-', '_')}")
     extra = {"engine": engine} if method == "pruner-zero" else {}
-    with old_world(model, ids.shape[1]):
+    with old_world(model, ids.shape[1]), contextlib.ExitStack() as undo:
+        if stable_ties:
+            _set(undo, library, "torch", _StableTorch())
         function(arguments, model, None, model.device, prune_n=n, prune_m=m, **extra)
 
 

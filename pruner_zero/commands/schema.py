@@ -73,6 +73,27 @@ class SearchCommandConfig:
     cache: str | None = None
 
 
+@dataclass
+class CompareCommandConfig:
+    """Everything that ``pruner-zero compare`` can be told."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    methods: list[str] = field(default_factory=list)
+    sparsity: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    mode: str = "one_shot"
+    scope: str | None = None
+    allocation: str = "uniform"
+    windows: int = 8
+    length: int = 512
+    device: str = "auto"
+    cache: str | None = None
+    output: str = "???"
+
+
 def register_schemas() -> None:
     """Make the schemas known to Hydra under the names that ``conf/*.yaml`` builds on."""
+    ConfigStore.instance().store(name="compare_schema", node=CompareCommandConfig)
     ConfigStore.instance().store(name="search_schema", node=SearchCommandConfig)

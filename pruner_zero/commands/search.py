@@ -45,9 +45,10 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   operators=paper|extended   the words of the formulas
   simplify=none|oos|exact|rank   oos is the paper's opposing operation simplification
   search=steady_state|random     the paper's evolution, or random search as a baseline
-  search.population_size=24  search.generations=3   search.minutes=5.5   search.evaluations=null
+  search.population_size=24  search.generations=3   search.minutes=5   search.evaluations=null
   search.pool_ratio=0.5      search.top_k=5         tournament: parents are two of the best top_k
                                                     of a pool_ratio sample of the population
+  search.seeds=[wanda,gradient]                     known metrics that open the population
   search.variation.mutation_probability=0.5         search.variation.crossover_probability=0.9
   calibration=quick|full     sequences on which G and X are measured
   fitness=quick|full         windows of text on which every candidate is evaluated

@@ -57,14 +57,19 @@ def open_workbench(
     return Workbench(network, tokenizer, text, folder)
 
 
+def calibration_ids(bench: Workbench, config: CalibrationConfig, seed: int) -> Tensor:
+    """The calibration sequences of a seed, [sequences, length]."""
+    tokens = bench.corpus.tokens("calibration", bench.tokenizer)
+    return calibration_windows(tokens, config.sequences, config.length, seed)
+
+
 def calibrated(
     bench: Workbench, config: CalibrationConfig, seed: int, display: Display
 ) -> Statistics:
     """Measure G and X on the calibration split, or read them from the cache."""
     if config.gradient_norm not in ("l1", "l2"):
         raise UserError(f"calibration.gradient_norm must be l1 or l2, not {config.gradient_norm}")
-    tokens = bench.corpus.tokens("calibration", bench.tokenizer)
-    ids = calibration_windows(tokens, config.sequences, config.length, seed)
+    ids = calibration_ids(bench, config, seed)
     key = {
         "model": model_fingerprint(bench.model),
         "corpus": bench.corpus.fingerprint,

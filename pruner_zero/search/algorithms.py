@@ -2,7 +2,7 @@
 
 The paper's steady state, in pseudocode::
 
-    population = random trees, simplified, evaluated
+    population = known metrics if asked for, then random trees; simplified, evaluated
     while the budget lasts:
         pool = sample of the population
         parents = two of the best top_k of the pool
@@ -60,13 +60,14 @@ class SearchAlgorithm(ABC):
         self.population: list[Individual] = []
         self.hall_of_fame = tools.HallOfFame(config.hall_of_fame, similar=_same_masks)
         self.asked = 0
+        self.seeds = config.seed_metrics()
 
     def ask(self) -> Candidate:
         """Make the next candidate, preferring one that the population does not hold."""
         known = {str(tree_to_metric(member)) for member in self.population}
         with drawing_from(self.generator):
             for _ in range(self.config.variation.attempts):
-                operation, parents, proposal = self.propose()
+                operation, parents, proposal = self.seed() or self.propose()
                 individual, metric = self.toolbox.simplify(proposal)
                 if str(metric) not in known:
                     break
@@ -119,6 +120,12 @@ class SearchAlgorithm(ABC):
     @abstractmethod
     def propose(self) -> Proposal:
         """Make one individual: what made it, its parents' numbers, and the tree itself."""
+
+    def seed(self) -> Proposal | None:
+        """The next known metric, None when all of them are in."""
+        if self.asked >= len(self.seeds):
+            return None
+        return "seed", (), Individual(metric_to_nodes(self.seeds[self.asked], self.primitives))
 
     def random_individual(self) -> Proposal:
         """A random tree, full or grown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pruner_zero.errors import UserError, suggest
-from pruner_zero.metric import SIMPLIFICATIONS
+from pruner_zero.metric import SIMPLIFICATIONS, TERMINALS, Metric
 
 ALGORITHMS = ("steady_state", "random")
 
@@ -63,6 +63,7 @@ class SearchConfig:
             whose masks are known, cost none); null for no limit.
         minutes: ends the search after this time; null for no limit.
         hall_of_fame: how many of the best metrics are kept.
+        seeds: known metrics or formulas that open the initial population; random trees fill it.
         variation: see `VariationConfig`.
     """
 
@@ -74,6 +75,7 @@ class SearchConfig:
     evaluations: int | None = None
     minutes: float | None = None
     hall_of_fame: int = 10
+    seeds: list[str] = field(default_factory=list)
     variation: VariationConfig = field(default_factory=VariationConfig)
 
     def check(self) -> None:
@@ -95,7 +97,23 @@ class SearchConfig:
             raise UserError("search.minutes must be above 0: nothing would be evaluated")
         if self.hall_of_fame < 1:
             raise UserError("search.hall_of_fame must be at least 1")
+        if len(self.seeds) > self.population_size:
+            raise UserError(
+                f"search.seeds holds {len(self.seeds)} metrics, more than search.population_size"
+            )
+        self.seed_metrics()
         self.variation.check()
+
+    def seed_metrics(self) -> list[Metric]:
+        """Return the metrics of ``seeds``.
+
+        Raises:
+            UserError: for one that is neither a known name nor a formula.
+        """
+        return [
+            Metric.parse(seed) if "(" in seed or seed in TERMINALS else Metric.named(seed)
+            for seed in self.seeds
+        ]
 
     @property
     def candidates(self) -> int:

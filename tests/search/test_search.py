@@ -111,6 +111,13 @@ def test_offspring_are_simplified_before_evaluation_and_written_back():
         assert len(candidate.individual) == candidate.metric.size
 
 
+def test_seeds_open_the_population():
+    _, _, seen = run(0, seeds=["wanda", "mul(W, G)", "W"])
+    made = [(c.operation, str(c.raw)) for c, _, _ in seen[:4]]
+    assert made[:3] == [("seed", "mul(W, sqrt(X))"), ("seed", "mul(W, G)"), ("seed", "W")]
+    assert made[3][0] == "random"
+
+
 def test_budgets():
     _, progress, _ = run(generations=0)
     assert (progress.candidates, progress.stopped) == (10, "all generations done")
@@ -125,6 +132,9 @@ def test_budgets():
     [
         ({"algorithm": "stedy_state"}, "did you mean 'steady_state'"),
         ({"population_size": 1}, "population_size must be at least 2"),
+        ({"seeds": ["wnda"]}, "did you mean 'wanda'"),
+        ({"seeds": ["mul(W"]}, "position 6"),
+        ({"seeds": ["W"] * 11}, "more than search.population_size"),
         ({"pool_ratio": 0.0}, "pool_ratio must lie in"),
         ({"evaluations": 0}, "evaluations must be at least 1"),
         ({"minutes": 0.0}, "minutes must be above 0"),

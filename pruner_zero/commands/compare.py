@@ -1,0 +1,267 @@
+"""``pruner-zero compare``: methods against sparsities, one resumable cell at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics as numbers
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from pruner_zero.commands.display import Display
+from pruner_zero.commands.methods import resolve_method_argument
+from pruner_zero.commands.schema import CompareCommandConfig
+from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
+from pruner_zero.errors import UserError
+from pruner_zero.files import write_atomic, write_json
+from pruner_zero.metric import Metric
+from pruner_zero.model.layers import prunable_layers
+from pruner_zero.model.loading import resolve_device
+from pruner_zero.model.masks import InvalidScores
+from pruner_zero.model.methods import resolve_method
+from pruner_zero.model.perplexity import check_dense, perplexity
+from pruner_zero.model.prune import prune
+from pruner_zero.model.pruning import DenseWeights
+from pruner_zero.model.sparsity import parse_sparsity
+from pruner_zero.provenance import provenance
+
+HELP = """\
+pruner-zero compare: one table of pruning methods against sparsities
+
+Each method prunes the model at each sparsity for each calibration seed; the perplexity on the test
+split fills the table. Finished cells are kept: the same command with output=FOLDER goes on.
+
+usage: pruner-zero compare [KEY=VALUE ...]
+
+  methods=[dense,magnitude,wanda,gblm,ria,sparsegpt,pruner-zero]
+                        names, formulas ('mul(W,G)'), tree files (best.json) or run folders;
+                        NAME+obs adds SparseGPT's weight update to any of them
+  sparsity=[0.5,0.6,4:8,2:4]    share of weights to prune, or N of every M consecutive inputs
+  seeds=[0,1,2]                 of the calibration sequences: mean and standard deviation
+  mode=one_shot|sequential      statistics of the dense model, or block by block
+  scope=row|layer|block|model   default: each method's own (magnitude: layer, metrics: row)
+  allocation=uniform|owl
+  model=…  corpus=…  calibration=quick|full     as for search
+  windows=8  length=512         of the test split
+  output=FOLDER  device=auto|cpu|cuda
+"""
+
+_LISTS = ("methods", "sparsity", "seeds", "output", "device", "cache")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the table; ``sparsity`` and ``seed`` are None where they do not matter."""
+
+    method: str
+    sparsity: str | None
+    seed: int | None
+
+    @property
+    def key(self) -> tuple[str, str | None, int | None]:
+        """What identifies the cell in the log."""
+        return self.method, self.sparsity, self.seed
+
+
+def compare(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
+    """Fill the table and write it.
+
+    Args:
+        cfg: of the compare command's schema.
+        output: folder of ``cells.jsonl``, ``table.md``, ``table.csv`` and ``provenance.json``.
+        display: where to print.
+
+    Raises:
+        UserError: for anything that the user can mend.
+    """
+    config = cast(CompareCommandConfig, OmegaConf.to_object(cfg))
+    display = display or Display()
+    cells = list(_cells(config))
+    log = output / "cells.jsonl"
+    done = _resume(output, cfg, log)
+    missing = [cell for cell in cells if cell.key not in done]
+    display.say(f"{len(cells)} cells, {len(cells) - len(missing)} known, in {output}")
+    if missing:
+        _measure(config, missing, done, log, display)
+    _present(config, cells, done, output, display)
+
+
+def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
+    """Every cell of the table, the cheap and fixed ones first; all arguments are checked here."""
+    if not config.methods or not config.sparsity or not config.seeds:
+        raise UserError("compare needs at least one method, one sparsity and one seed")
+    if config.windows < 1 or config.length < 2:
+        raise UserError("windows must be at least 1 and length at least 2")
+    if config.device != "auto":
+        resolve_device(config.device)
+    seeds: list[int | None] = list(config.seeds)
+    for sparsity in config.sparsity:
+        parse_sparsity(sparsity)
+    for method in config.methods:
+        if method == "dense":
+            yield Cell("dense", None, None)
+            continue
+        name, update = _split(method)
+        fixed = update == "none" and _reads(name) == frozenset({"W"})
+        for sparsity in config.sparsity:
+            for seed in [None] if fixed else seeds:
+                yield Cell(method, sparsity, seed)
+
+
+def _split(method: str) -> tuple[str, str]:
+    """Split ``wanda+obs`` into the method and its weight update."""
+    name, plus, update = method.partition("+")
+    if plus and update != "obs":
+        raise UserError(f"method '{method}': the only update is +obs")
+    return name, "obs" if plus else "none"
+
+
+def _reads(name: str) -> frozenset[str]:
+    argument = resolve_method_argument(name)
+    metric = argument if isinstance(argument, Metric) else resolve_method(argument).metric
+    return frozenset({"H"}) if metric is None else metric.terminals
+
+
+def _resume(output: Path, cfg: DictConfig, log: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Return the cells that this folder already holds, if its settings are the same."""
+    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    for name in _LISTS:
+        settings.pop(name)
+    file = output / "settings.json"
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if before != settings:
+            keys = sorted(k for k in settings if settings[k] != before.get(k))
+            raise UserError(f"{output} was made with other values of {', '.join(keys)}")
+    else:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(file, settings)
+    if not log.exists():
+        return {}
+    lines = log.read_text(encoding="utf-8").split("\n")[:-1]
+    write_atomic(log, "".join(f"{line}\n" for line in lines))
+    records = [json.loads(line) for line in lines]
+    return {(r["method"], r["sparsity"], r["seed"]): r for r in records}
+
+
+def _measure(
+    config: CompareCommandConfig,
+    missing: list[Cell],
+    done: dict[tuple[Any, ...], dict[str, Any]],
+    log: Path,
+    display: Display,
+) -> None:
+    bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
+    layers = prunable_layers(bench.model)
+    for sparsity in config.sparsity:
+        parse_sparsity(sparsity).check(layers)
+    test_ids = bench.windows("test", config.length, config.windows)
+    dense_value = perplexity(bench.model, test_ids, window=config.length)
+    if warning := check_dense(dense_value):
+        display.say(f"warning: {warning}")
+    dense = DenseWeights(layers)
+    # By seed, so that a seed's statistics are loaded once.
+    for number, cell in enumerate(sorted(missing, key=lambda c: -1 if c.seed is None else c.seed)):
+        try:
+            record = _fill(config, bench, cell, test_ids, dense_value, display)
+        finally:
+            dense.restore()
+        done[cell.key] = record
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record, allow_nan=False) + "\n")
+        shown = record["reason"] or f"perplexity {record['perplexity']:.2f}"
+        at = f" at {cell.sparsity}" if cell.sparsity else ""
+        seed = "" if cell.seed is None else f", seed {cell.seed}"
+        display.say(f"{number + 1}/{len(missing)} {cell.method}{at}{seed}: {shown}")
+    write_json(log.parent / "provenance.json", provenance(bench.device))
+
+
+def _fill(
+    config: CompareCommandConfig,
+    bench: Workbench,
+    cell: Cell,
+    test_ids: Tensor,
+    dense_value: float,
+    display: Display,
+) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "method": cell.method,
+        "sparsity": cell.sparsity,
+        "seed": cell.seed,
+        "perplexity": None,
+        "reason": None,
+    }
+    if cell.sparsity is None:
+        return {**record, "perplexity": dense_value}
+    name, update = _split(cell.method)
+    reads = _reads(name)
+    seed = cell.seed if cell.seed is not None else config.seeds[0]
+    measured = reads & {"G", "X"} or config.allocation == "owl"
+    statistics = calibrated(bench, config.calibration, seed, display) if measured else None
+    try:
+        report = prune(
+            bench.model,
+            resolve_method_argument(name),
+            cell.sparsity,
+            calibration=calibration_ids(bench, config.calibration, seed),
+            statistics=statistics,
+            mode=cast(Any, config.mode if name != "sparsegpt" else "sequential"),
+            update=cast(Any, update),
+            scope=None if ":" in cell.sparsity or name == "sparsegpt" else config.scope,
+            allocation=cast(Any, config.allocation),
+        )
+    except InvalidScores as failure:
+        return {**record, "reason": str(failure)}
+    value = perplexity(bench.model, test_ids, window=config.length)
+    finite = value < float("inf")
+    return {
+        **record,
+        "perplexity": value if finite else None,
+        "reason": None if finite else "loss is not finite",
+        "scope": report.scope,
+        "mode": report.mode,
+        "update": report.update,
+        "measured_sparsity": report.sparsity,
+        "prune_seconds": round(report.seconds, 2),
+    }
+
+
+def _present(
+    config: CompareCommandConfig,
+    cells: list[Cell],
+    done: dict[tuple[Any, ...], dict[str, Any]],
+    output: Path,
+    display: Display,
+) -> None:
+    def shown(method: str, sparsity: str) -> str:
+        mine = [c for c in cells if c.method == method and c.sparsity in (sparsity, None)]
+        values = [done[c.key]["perplexity"] for c in mine]
+        if any(value is None for value in values):
+            return "failed"
+        mean = numbers.fmean(values)
+        return f"{mean:.2f} ± {numbers.stdev(values):.2f}" if len(values) > 1 else f"{mean:.2f}"
+
+    header = ["method", *config.sparsity]
+    rows = [[method, *(shown(method, s) for s in config.sparsity)] for method in config.methods]
+    seeds = f"{len(config.seeds)} calibration seed" + ("s" if len(config.seeds) > 1 else "")
+    title = (
+        f"Perplexity on {config.corpus.name}, test split, {config.windows} x {config.length} "
+        f"tokens; {seeds}, {config.mode}"
+    )
+    lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
+    write_atomic(output / "table.md", f"{title}\n\n" + "\n".join(lines) + "\n")
+    text = io.StringIO()
+    columns = ["method", "sparsity", "seed", "perplexity", "reason", "scope", "mode", "update",
+               "measured_sparsity", "prune_seconds"]  # fmt: skip
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(done[cell.key] for cell in cells)
+    write_atomic(output / "table.csv", text.getvalue())
+    display.table(title, header, rows)
+    display.say(f"tables  {output / 'table.md'}, {output / 'table.csv'}")

@@ -1,0 +1,86 @@
+"""The compare command: one table, resumable per cell."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from pruner_zero.__main__ import main
+from pruner_zero.commands import compare as module
+
+CELLS = ["methods=[dense,magnitude,wanda,sparsegpt,pruner-zero+obs]", "sparsity=[0.5,2:4]"]
+
+
+@pytest.fixture
+def arguments(text_file, tmp_path):
+    return [
+        "compare", "model=random-tiny", "corpus=files", f"corpus.files=[{text_file}]",
+        "calibration.sequences=3", "calibration.length=32", "windows=2", "length=48",
+        f"cache={tmp_path / 'cache'}", f"output={tmp_path / 'table'}", "device=cpu",
+    ]  # fmt: skip
+
+
+def test_table_files_and_resume_per_cell(arguments, tmp_path, capsys, monkeypatch):
+    assert main([*arguments, *CELLS, "seeds=[0,1]"]) == 0
+    folder = tmp_path / "table"
+    rows = list(csv.DictReader((folder / "table.csv").open()))
+    # dense once, magnitude once per sparsity, the others once per sparsity and seed
+    assert len(rows) == 1 + 2 + 3 * 4
+    assert all(float(row["measured_sparsity"]) == 0.5 for row in rows if row["method"] != "dense")
+    assert {row["update"] for row in rows if row["method"] == "pruner-zero+obs"} == {"obs"}
+    table = (folder / "table.md").read_text()
+    assert "| wanda |" in table and "±" in table
+    assert json.loads((folder / "provenance.json").read_text())["torch"]
+
+    # A kill in the middle: the last line is cut short; only that cell is measured again.
+    log = folder / "cells.jsonl"
+    log.write_text(log.read_text()[:-20])
+    measured = []
+    original = module._fill
+    monkeypatch.setattr(
+        module, "_fill", lambda *a: measured.append(a[2].key) or original(*a)
+    )  # fmt: skip
+    assert main([*arguments, *CELLS, "seeds=[0,1]"]) == 0
+    assert len(measured) == 1
+    assert (folder / "table.md").read_text() == table
+    # A wider table measures only what is new.
+    measured.clear()
+    assert main([*arguments, *CELLS, "seeds=[0,1]", "sparsity=[0.5,2:4,4:8]"]) == 0
+    assert {key[1] for key in measured} == {"4:8"}
+    capsys.readouterr()
+    assert main([*arguments, *CELLS, "windows=3"]) == 2
+    assert "made with other values of windows" in capsys.readouterr().err
+
+
+def test_metric_from_formula_file_and_failing_metric(arguments, tmp_path, capsys):
+    from pruner_zero import Metric
+
+    Metric.named("wanda").to_json(tmp_path / "tree.json")
+    methods = f"methods=['mul(W,sqrt(X))',wanda,{tmp_path / 'tree.json'},'mms(sub(W,W))']"
+    assert main([*arguments, methods, "sparsity=[0.5]"]) == 0
+    rows = list(csv.DictReader((tmp_path / "table" / "table.csv").open()))
+    assert rows[0]["perplexity"] == rows[1]["perplexity"] == rows[2]["perplexity"]
+    assert "NaN" in rows[3]["reason"]
+    assert "failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["methods=[wnda]"], "did you mean 'wanda'"),
+        (["methods=[wanda+sgd]"], "only update is +obs"),
+        (["methods=[]"], "at least one method"),
+        (["sparsity=[1.5]"], "strictly between 0 and 1"),
+        (["sparsity=[3:7]"], "not a multiple of 7"),
+        (["methods=[nothing.json]"], "cannot read the metric file nothing.json"),
+        (["method=[wanda]"], "did you mean 'methods'"),
+        (["mode=sequental"], "sequential"),
+    ],
+)
+def test_mistakes(arguments, capsys, extra, message):
+    assert main([*arguments, *extra]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
