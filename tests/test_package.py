@@ -54,7 +54,7 @@ def test_wheel_runs_in_a_clean_environment(tmp_path):
         capture_output=True,
         text=True,
     ).stdout
-    assert "population_size: 24" in shown
+    assert "population_size: 16" in shown
     where = subprocess.run(
         [str(python), "-c", "import pruner_zero; print(pruner_zero.__file__)"],
         cwd=tmp_path,

@@ -48,7 +48,7 @@ usage: pruner-zero compare [KEY=VALUE ...]
   scope=row|layer|block|model   default: each method's own (magnitude: layer, metrics: row)
   allocation=uniform|owl
   model=…  corpus=…  calibration=quick|full     as for search
-  windows=8  length=512         of the test split
+  windows=8  length=512         of the test split, spread evenly; windows=null takes all of it
   output=FOLDER  device=auto|cpu|cuda
 """
 
@@ -96,7 +96,7 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
     """Every cell of the table, the cheap and fixed ones first; all arguments are checked here."""
     if not config.methods or not config.sparsity or not config.seeds:
         raise UserError("compare needs at least one method, one sparsity and one seed")
-    if config.windows < 1 or config.length < 2:
+    if (config.windows is not None and config.windows < 1) or config.length < 2:
         raise UserError("windows must be at least 1 and length at least 2")
     if config.device != "auto":
         resolve_device(config.device)
@@ -250,8 +250,9 @@ def _present(
     header = ["method", *config.sparsity]
     rows = [[method, *(shown(method, s) for s in config.sparsity)] for method in config.methods]
     seeds = f"{len(config.seeds)} calibration seed" + ("s" if len(config.seeds) > 1 else "")
+    windows = "all" if config.windows is None else str(config.windows)
     title = (
-        f"Perplexity on {config.corpus.name}, test split, {config.windows} x {config.length} "
+        f"Perplexity on {config.corpus.name}, test split, {windows} windows of {config.length} "
         f"tokens; {seeds}, {config.mode}"
     )
     lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]

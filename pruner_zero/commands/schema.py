@@ -40,15 +40,15 @@ class CalibrationConfig:
 class FitnessConfig:
     """The windows of the search split on which every candidate is evaluated."""
 
-    windows: int = 2
-    length: int = 512
+    windows: int = 3
+    length: int = 256
 
 
 @dataclass
 class TestConfig:
-    """The windows of the test split for the final table, and which metrics stand in it."""
+    """Windows of the test split for the final table (null: all of it), and its metrics."""
 
-    windows: int = 8
+    windows: int | None = 8
     length: int = 512
     baselines: list[str] = field(default_factory=lambda: ["magnitude", "wanda", "pruner-zero"])
 
@@ -86,7 +86,7 @@ class CompareCommandConfig:
     mode: str = "one_shot"
     scope: str | None = None
     allocation: str = "uniform"
-    windows: int = 8
+    windows: int | None = 8
     length: int = 512
     device: str = "auto"
     cache: str | None = None

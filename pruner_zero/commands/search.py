@@ -45,7 +45,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   operators=paper|extended   the words of the formulas
   simplify=none|oos|exact|rank   oos is the paper's opposing operation simplification
   search=steady_state|random     the paper's evolution, or random search as a baseline
-  search.population_size=24  search.generations=3   search.minutes=5   search.evaluations=null
+  search.population_size=16  search.generations=7   search.minutes=5   search.evaluations=null
   search.pool_ratio=0.5      search.top_k=5         tournament: parents are two of the best top_k
                                                     of a pool_ratio sample of the population
   search.seeds=[wanda,gradient]                     known metrics that open the population
@@ -141,8 +141,10 @@ def _checked(config: SearchCommandConfig) -> SparsityPattern:
     for group in ("calibration", "fitness", "test"):
         part = getattr(config, group)
         for key in ("sequences", "windows", "length"):
-            if getattr(part, key, 2) < (2 if key == "length" else 1):
-                raise UserError(f"{group}.{key} must be at least {2 if key == 'length' else 1}")
+            value = getattr(part, key, None)
+            least = 2 if key == "length" else 1
+            if value is not None and value < least:
+                raise UserError(f"{group}.{key} must be at least {least}")
     if config.device != "auto":
         resolve_device(config.device)
     return parse_sparsity(config.sparsity, config.scope)
@@ -234,7 +236,7 @@ def _final(
         "test": {
             "corpus": bench.corpus.name,
             "split": "test",
-            "windows": config.test.windows,
+            "windows": test_ids.shape[0],
             "length": config.test.length,
             "corpus_sha256": bench.corpus.fingerprint,
         },

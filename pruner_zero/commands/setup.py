@@ -13,7 +13,7 @@ from pruner_zero.assets import cache_directory
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.schema import CalibrationConfig, CorpusConfig, ModelConfig
 from pruner_zero.data.corpus import Corpus, load_corpus
-from pruner_zero.data.windows import calibration_windows, consecutive_windows
+from pruner_zero.data.windows import calibration_windows, consecutive_windows, spread_windows
 from pruner_zero.errors import UserError
 from pruner_zero.model.loading import load_model
 from pruner_zero.model.statistics import Statistics, measure_statistics
@@ -35,10 +35,12 @@ class Workbench:
         return next(self.model.parameters()).device
 
     def windows(self, split: str, length: int, count: int | None) -> Tensor:
-        """The first ``count`` windows of a split, [count, length]."""
+        """``count`` windows spread over a split, or all of it for None, [N, length]."""
         setting = "test.length" if split == "test" else "fitness.length"
         tokens = self.corpus.tokens(split, self.tokenizer)
-        return consecutive_windows(tokens, length, count, setting)
+        if count is None:
+            return consecutive_windows(tokens, length, None, setting)
+        return spread_windows(tokens, length, count, setting)
 
 
 def open_workbench(

@@ -68,6 +68,30 @@ def consecutive_windows(
     return tokens[: number * length].view(number, length)
 
 
+def spread_windows(
+    tokens: torch.Tensor, length: int, count: int, setting: str = "fitness.length"
+) -> torch.Tensor:
+    """Cut windows at even distances over the whole text, without overlap.
+
+    A few windows from the start would come from one article; spread out they speak for the text.
+
+    Args:
+        tokens: int64 [T].
+        length: tokens per window.
+        count: number of windows.
+        setting: name of the setting for `length`, for the error message.
+
+    Returns:
+        int64 [count, length].
+
+    Raises:
+        UserError: non-positive sizes, or fewer tokens than the windows need.
+    """
+    _check(tokens, count, length, needed=count * length, setting=setting)
+    starts = torch.arange(count) * (tokens.numel() // count)
+    return tokens[starts[:, None] + torch.arange(length)]
+
+
 def _check(tokens: torch.Tensor, count: int, length: int, needed: int, setting: str) -> None:
     if length < 1 or count < 1:
         raise UserError(f"{setting}: needs at least 1 window of 1 token, not {count} of {length}")

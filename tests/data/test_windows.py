@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner_zero.data.windows import calibration_windows, consecutive_windows
+from pruner_zero.data.windows import calibration_windows, consecutive_windows, spread_windows
 from pruner_zero.errors import UserError
 
 
@@ -74,3 +74,16 @@ def test_sizes_must_be_positive(count: int, length: int) -> None:
         calibration_windows(torch.arange(100), count, length, 0)
     with pytest.raises(UserError, match="needs at least 1 window"):
         consecutive_windows(torch.arange(100), length, count)
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 500))
+def test_spread_windows_cover_the_text_without_overlap(count, length, extra):
+    tokens = torch.arange(count * length + extra)
+    windows = spread_windows(tokens, length, count)
+    assert windows.shape == (count, length)
+    assert (windows[:, 1:] == windows[:, :-1] + 1).all()
+    assert (windows[1:, 0] > windows[:-1, -1]).all()
+    assert windows[0, 0] == 0
+    # Even distances: nothing longer than one stride is left at the end.
+    stride = tokens.numel() // count
+    assert tokens.numel() - windows[-1, 0] < stride + count
