@@ -67,7 +67,7 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
     @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
     def job(cfg: DictConfig) -> None:
         # Hydra prints a stack trace for exceptions; a user's mistake leaves before it sees one.
-        output = Path(HydraConfig.get().runtime.output_dir)
+        output = _relative(Path(HydraConfig.get().runtime.output_dir))
         try:
             task(cfg, output)
         except UserError as error:
@@ -79,6 +79,11 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
                 output.rmdir()
 
     return job
+
+
+def _relative(path: Path) -> Path:
+    """A path below the current folder, as people would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def check_overrides(command: str, overrides: list[str]) -> None:

@@ -76,7 +76,7 @@ def prune(
     started = time.perf_counter()
     resolved = resolve_method(method)
     pattern = resolve_pattern(resolved, sparsity, scope)
-    _check_options(resolved, pattern, mode, update, allocation)
+    check_options(resolved, pattern, mode, update, allocation)
     layers = prunable_layers(model)
     pattern.check(layers)
     obs = update == "obs" or resolved.metric is None
@@ -108,9 +108,21 @@ def prune(
     )
 
 
-def _check_options(
+def check_options(
     method: Method, pattern: SparsityPattern, mode: str, update: str, allocation: str
 ) -> None:
+    """Refuse options of `prune` that do not exist or do not fit together.
+
+    Args:
+        method: the resolved method.
+        pattern: the sparsity, with its scope.
+        mode: ``"sequential"`` or ``"one_shot"``.
+        update: ``"none"`` or ``"obs"``.
+        allocation: ``"uniform"`` or ``"owl"``.
+
+    Raises:
+        UserError: says which option and what to write instead.
+    """
     options = (
         ("mode", mode, ("sequential", "one_shot")),
         ("update", update, ("none", "obs")),
