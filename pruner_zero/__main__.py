@@ -11,6 +11,7 @@ from pruner_zero.errors import suggest
 COMMANDS = {
     "search": "evolve a pruning metric for a model",
     "compare": "one table of pruning methods against sparsities",
+    "evaluate": "zero-shot accuracy of a model, dense or pruned",
 }
 
 

@@ -93,7 +93,32 @@ class CompareCommandConfig:
     output: str = "???"
 
 
+@dataclass
+class EvaluateCommandConfig:
+    """Everything that ``pruner-zero evaluate`` can be told."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    metric: str | None = None
+    sparsity: str = "0.5"
+    mode: str = "sequential"
+    update: str = "none"
+    scope: str | None = None
+    allocation: str = "uniform"
+    seed: int = 0
+    tasks: list[str] = field(default_factory=list)
+    task_path: str | None = None
+    limit: int | None = None
+    num_fewshot: int | None = None
+    batch_size: int = 8
+    device: str = "auto"
+    cache: str | None = None
+    output: str = "???"
+
+
 def register_schemas() -> None:
     """Make the schemas known to Hydra under the names that ``conf/*.yaml`` builds on."""
     ConfigStore.instance().store(name="compare_schema", node=CompareCommandConfig)
+    ConfigStore.instance().store(name="evaluate_schema", node=EvaluateCommandConfig)
     ConfigStore.instance().store(name="search_schema", node=SearchCommandConfig)

@@ -13,6 +13,7 @@ from pruner_zero.model.head import CausalHead, check_length
 from pruner_zero.model.modes import evaluation_mode
 
 _ABSURD = 1000.0
+_SMALL_CHUNK = 128
 _CUDA_TOKENS_PER_BATCH = 16384
 Progress = Callable[[int, int], None]
 
@@ -106,7 +107,7 @@ def negative_log_likelihoods(
             try:
                 sums[done : done + same] = _losses(head, rows, chunk)
             except torch.OutOfMemoryError:
-                batch = _smaller(same, window)
+                batch, chunk = _smaller(same, chunk, window)
                 continue
             done += same
             if progress:
@@ -163,13 +164,14 @@ def _losses(head: CausalHead, ids: Tensor, chunk: int | None) -> Tensor:
     return losses.view(len(ids), -1).double().sum(dim=1).cpu()
 
 
-def _smaller(batch: int, window: int) -> int:
-    """Half the batch after the device ran out of memory; an error when it cannot be halved."""
+def _smaller(batch: int, chunk: int | None, window: int) -> tuple[int, int | None]:
+    """Half the batch, then a small chunk, after the device ran out of memory; then an error."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if batch == 1:
-        raise UserError(
-            f"out of memory with one window of {window} tokens: set a smaller window (and chunk), "
-            "or a smaller dtype"
-        )
-    return batch // 2
+    if batch > 1:
+        return batch // 2, chunk
+    if chunk is None or chunk > _SMALL_CHUNK:
+        return 1, _SMALL_CHUNK
+    raise UserError(
+        f"out of memory with one window of {window} tokens: set a smaller window or dtype"
+    )

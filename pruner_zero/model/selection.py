@@ -44,6 +44,19 @@ def flat_mask(scores: Tensor, k: int) -> Tensor:
     return row_mask(scores.reshape(1, -1), k).reshape(scores.shape)
 
 
+def flat_threshold(scores: Tensor, k: int) -> float:
+    """Return the ``k``-th lowest score of a whole tensor.
+
+    Args:
+        scores: float32, finite.
+        k: rank, 1 … number of scores.
+
+    Returns:
+        The value; at least ``k`` scores are lower or equal.
+    """
+    return float(_kth_per_row(scores.reshape(1, -1), k))
+
+
 def nofm_mask(scores: Tensor, n: int, m: int) -> Tensor:
     """Mark the ``n`` lowest scores of every ``m`` consecutive inputs of each row.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pruner_zero.errors import UserError
-from pruner_zero.model.selection import flat_mask, nofm_mask
+from pruner_zero.model.selection import flat_threshold, nofm_mask
 from pruner_zero.model.sparsity import NofM, SparsityPattern
 
 _COLUMNS = 128
@@ -47,10 +47,12 @@ def sparsegpt(
 ) -> Tensor:
     """Prune a layer with SparseGPT's own choice of weights.
 
-    In every block of 128 columns the weights with the lowest ``w² / diag(U)²`` go, with U the upper
-    Cholesky factor of H⁻¹: exactly ``int(size · ratio)`` of the block's weights, or, for N:M, n of
-    every m columns of a row, chosen when the sweep reaches them. (The public code compares with a
-    threshold by ``<=`` and so prunes one weight more per block.)
+    The saliency of a weight is ``w² / diag(U)²``, U the upper Cholesky factor of H⁻¹. With a ratio,
+    each block of 128 columns loses the weights whose saliency is ``<=`` the one at index
+    ``int(size · ratio)`` of the sorted block, counted from 0: one weight more than the share, and
+    whatever ties with it. That is the original rule, kept to the letter because every pruned
+    weight moves all later columns and blocks. With N:M exactly n of every m columns of a row go,
+    chosen when the sweep reaches them.
 
     Args:
         weight: [out, in].
@@ -69,7 +71,7 @@ def sparsegpt(
 
     def lowest(saliency: Tensor, columns: slice) -> Tensor:
         del columns
-        return flat_mask(saliency, int(saliency.numel() * pattern.ratio))
+        return saliency <= flat_threshold(saliency, int(saliency.numel() * pattern.ratio) + 1)
 
     return _sweep(weight, hessian, name, choose=lowest)
 

@@ -28,7 +28,10 @@ def test_table_files_and_resume_per_cell(arguments, tmp_path, capsys, monkeypatc
     rows = list(csv.DictReader((folder / "table.csv").open()))
     # dense once, magnitude once per sparsity, the others once per sparsity and seed
     assert len(rows) == 1 + 2 + 3 * 4
-    assert all(float(row["measured_sparsity"]) == 0.5 for row in rows if row["method"] != "dense")
+    for row in rows[1:]:
+        # SparseGPT's own rule takes one weight more in every block of 128 columns.
+        tolerance = 2e-3 if row["method"] == "sparsegpt" else 0
+        assert float(row["measured_sparsity"]) == pytest.approx(0.5, abs=tolerance)
     assert {row["update"] for row in rows if row["method"] == "pruner-zero+obs"} == {"obs"}
     table = (folder / "table.md").read_text()
     assert "| wanda |" in table and "±" in table

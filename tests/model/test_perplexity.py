@@ -129,8 +129,10 @@ def test_out_of_memory_halves_the_batch_then_names_the_setting(tiny, ids, monkey
     assert perplexity(tiny, ids, batch=2, head=head) == pytest.approx(expected)
     assert sizes == [2, 1, 1, 1]
     monkeypatch.setattr(CausalHead, "hidden", hungry(0))
+    sizes.clear()
     with pytest.raises(UserError, match="smaller window"):
         perplexity(tiny, ids, batch=2, head=head)
+    assert sizes == [2, 1, 1]  # the last one with a smaller chunk
 
 
 def test_an_absurd_dense_model_is_called_so():

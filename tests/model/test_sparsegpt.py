@@ -70,11 +70,12 @@ def test_diagonal_hessian_leaves_the_other_weights_alone():
 
 
 @pytest.mark.parametrize("columns", [24, 128, 300])
-def test_exact_counts_per_block_of_128_columns(columns):
+def test_the_original_threshold_rule_per_block_of_128_columns(columns):
+    # By `<=` against the value at that index: one more than the share.
     weight, _, hessian = problem(columns=columns, tokens=400)
     zeros = sparsegpt(weight, hessian, Unstructured(0.55)) == 0
     for block in zeros.split(128, dim=1):
-        assert int(block.sum()) == int(block.numel() * 0.55)
+        assert int(block.sum()) == int(block.numel() * 0.55) + 1
 
 
 @pytest.mark.parametrize("pattern", [NofM(2, 4), NofM(4, 8), NofM(1, 3), NofM(100, 150)])

@@ -1,0 +1,218 @@
+"""``pruner-zero evaluate``: zero-shot accuracy of a model, dense or pruned first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from pruner_zero.assets import cache_directory
+from pruner_zero.commands.display import Display
+from pruner_zero.commands.methods import resolve_method_argument
+from pruner_zero.commands.schema import EvaluateCommandConfig
+from pruner_zero.commands.setup import calibrated, calibration_ids, open_workbench
+from pruner_zero.errors import UserError
+from pruner_zero.files import write_atomic, write_json
+from pruner_zero.metric import Metric
+from pruner_zero.model.loading import load_model, resolve_device
+from pruner_zero.model.masks import InvalidScores
+from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
+from pruner_zero.model.prune import check_options, prune
+from pruner_zero.model.zeroshot import (
+    Accuracy,
+    TaskScore,
+    load_tasks,
+    require_harness,
+    score_tasks,
+)
+from pruner_zero.provenance import provenance
+
+HELP = """\
+pruner-zero evaluate: zero-shot accuracy of a model, dense or pruned first
+
+Scores the model through lm-evaluation-harness (pip install 'pruner-zero[zeroshot]') and reports acc
+(most likely answer) and acc_norm (most likely answer per byte) side by side: they differ by points,
+so compare them with published numbers of the same name. A dash: the task does not define it.
+
+usage: pruner-zero evaluate [KEY=VALUE ...]
+
+  model=smollm2-135m|llama2-7b|tinyllama-1.1b|random-tiny    or model=hub model.path=ORG/NAME|FOLDER
+  metric=none                   the model as it is; or prune it first, by
+  metric=magnitude|wanda|gblm|ria|sparsegpt|pruner-zero
+  metric="'mul(W,G)'"           a formula, metric=best.json a tree file, metric=FOLDER a search run
+  sparsity=0.5|2:4|4:8          share of weights to prune, or N of every M consecutive inputs
+  mode=sequential|one_shot      block by block, or statistics of the dense model
+  update=none|obs  scope=row|layer|block|model  allocation=uniform|owl
+  corpus=…  calibration=quick|full  seed=0      text on which a metric's G and X are measured
+
+  tasks=[boolq,rte,hellaswag,winogrande,arc_easy,arc_challenge,openbookqa]
+                                names of the harness, task files (my_task.yaml) or folders of them
+  task_path=FOLDER              task files of your own, to be named in tasks=[…]
+  limit=100                     questions per task (default: all)
+  num_fewshot=null              solved examples in the prompt (default: each task's own)
+  batch_size=8  output=FOLDER  device=auto|cpu|cuda
+"""
+
+
+def evaluate(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
+    """Prune a model if asked to, score it on tasks, and write ``results.json`` and ``results.md``.
+
+    Args:
+        cfg: of the evaluate command's schema.
+        output: the run folder.
+        display: where to print.
+
+    Raises:
+        UserError: for anything that the user can mend; task names and data are checked before the
+            model is loaded.
+    """
+    config = cast(EvaluateCommandConfig, OmegaConf.to_object(cfg))
+    display = display or Display()
+    method = _checked(config, output)
+    require_harness()
+    display.say(f"loading {len(config.tasks)} tasks")
+    folder = Path(config.task_path).expanduser() if config.task_path else None
+    tasks = load_tasks(config.tasks, folder, config.num_fewshot)
+    model, tokenizer, pruning = _model(config, method, display)
+    display.say(f"scoring {', '.join(tasks)}")
+    scores = score_tasks(model, tokenizer, tasks, config.limit, config.batch_size)
+    results = {
+        "model": config.model.path or config.model.name,
+        "pruning": pruning,
+        "tasks": [asdict(score) for score in scores],
+        "mean": {name: _mean(scores, name) for name in ("acc", "acc_norm")},
+        "limit": config.limit,
+        "num_fewshot": config.num_fewshot,
+        "batch_size": config.batch_size,
+        "lm_eval": version("lm_eval"),
+        "provenance": provenance(next(model.parameters()).device),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    write_atomic(output / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_json(output / "results.json", results)
+    _present(results, scores, output, display)
+
+
+def _checked(config: EvaluateCommandConfig, output: Path) -> str | Metric | None:
+    """Find every mistake that can be found before a file is read; return the pruning method."""
+    if (output / "results.json").exists():
+        raise UserError(f"{output} already holds results: give another output")
+    if not config.tasks:
+        raise UserError("tasks: name at least one")
+    for key, least in (("limit", 1), ("num_fewshot", 0), ("batch_size", 1)):
+        value = getattr(config, key)
+        if value is not None and value < least:
+            raise UserError(f"{key} must be at least {least}")
+    if config.device != "auto":
+        resolve_device(config.device)
+    if config.metric in (None, "none"):
+        return None
+    method = resolve_method_argument(config.metric)
+    resolved = resolve_method(method)
+    pattern = resolve_pattern(resolved, config.sparsity, config.scope)
+    check_options(resolved, pattern, config.mode, config.update, config.allocation)
+    return method
+
+
+def _model(
+    config: EvaluateCommandConfig, method: str | Metric | None, display: Display
+) -> tuple[nn.Module, Any, dict[str, Any] | None]:
+    """Load the model and prune it; text is loaded only for a method that reads it."""
+    resolved = None if method is None else resolve_method(method)
+    if method is None or resolved is None or not _needs_text(config, resolved):
+        model, tokenizer = load_model(
+            config.model.path or config.model.name,
+            config.model.dtype,
+            None if config.device == "auto" else config.device,
+            Path(config.cache) if config.cache else cache_directory(),
+            display.say,
+        )
+        text: dict[str, Any] = {}
+        calibration = statistics = None
+    else:
+        bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
+        model, tokenizer = cast(Any, bench.model), bench.tokenizer
+        calibration = calibration_ids(bench, config.calibration, config.seed)
+        # In sequential mode X comes from the pruned blocks before, not from the dense model.
+        fixed = {"G"} if config.mode == "sequential" else {"G", "X"}
+        dense = resolved.reads & fixed or config.allocation == "owl"
+        statistics = calibrated(bench, config.calibration, config.seed, display) if dense else None
+        text = {
+            "corpus": bench.corpus.name,
+            "corpus_sha256": bench.corpus.fingerprint,
+            "split": "calibration",
+            "sequences": config.calibration.sequences,
+            "length": config.calibration.length,
+            "seed": config.seed,
+        }
+    if method is None:
+        return model, tokenizer, None
+    try:
+        with display.steps("pruning") as progress:
+            report = prune(
+                model,
+                method,
+                config.sparsity,
+                calibration=calibration,
+                statistics=statistics,
+                mode=cast(Any, config.mode),
+                update=cast(Any, config.update),
+                scope=config.scope,
+                allocation=cast(Any, config.allocation),
+                progress=progress,
+            )
+    except InvalidScores as failure:
+        raise UserError(f"metric {config.metric} cannot prune this model: {failure}") from failure
+    display.say(
+        f"pruned by {report.method}: sparsity {report.pattern}, {report.sparsity:.2%} zeros, "
+        f"{report.mode}, scope {report.scope}"
+    )
+    facts = {key: value for key, value in asdict(report).items() if key != "layers"}
+    return model, tokenizer, {**facts, "measured_sparsity": report.sparsity, "calibration": text}
+
+
+def _needs_text(config: EvaluateCommandConfig, method: Method) -> bool:
+    measured = method.metric is None or bool(method.reads & {"G", "X"})
+    return measured or config.update == "obs" or config.allocation == "owl"
+
+
+def _mean(scores: Sequence[TaskScore], name: str) -> float | None:
+    """The mean over tasks; None unless every task defines this accuracy."""
+    values = [accuracy.value for s in scores if (accuracy := getattr(s, name)) is not None]
+    return sum(values) / len(values) if len(values) == len(scores) else None
+
+
+def _present(
+    results: dict[str, Any], scores: Sequence[TaskScore], output: Path, display: Display
+) -> None:
+    pruning = results["pruning"]
+    state = f"{pruning['method']} at {pruning['pattern']}" if pruning else "dense"
+    title = f"Zero-shot accuracy in %: {results['model']}, {state}; lm_eval {results['lm_eval']}"
+    if any(score.shots for score in scores):
+        title = title.replace("Zero-shot", "Few-shot", 1)
+    if results["limit"] is not None:
+        title += f"; first {results['limit']} questions of each task, not comparable"
+    header = ["task", "acc", "± stderr", "acc_norm", "± stderr", "samples", "shots"]
+    rows = [
+        [s.task, *_cells(s.acc), *_cells(s.acc_norm), str(s.samples), str(s.shots)] for s in scores
+    ]
+    if len(scores) > 1:
+        means = [results["mean"][name] for name in ("acc", "acc_norm")]
+        acc, norm = ("–" if value is None else f"{100 * value:.2f}" for value in means)
+        rows.append(["mean", acc, "–", norm, "–", str(sum(s.samples for s in scores)), ""])
+    lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
+    write_atomic(output / "results.md", f"{title}\n\n" + "\n".join(lines) + "\n")
+    display.table(title, header, rows)
+    display.say(f"results  {output / 'results.md'}, {output / 'results.json'}")
+
+
+def _cells(accuracy: Accuracy | None) -> tuple[str, str]:
+    if accuracy is None:
+        return "–", "–"
+    stderr = "–" if accuracy.stderr is None else f"{100 * accuracy.stderr:.2f}"
+    return f"{100 * accuracy.value:.2f}", stderr

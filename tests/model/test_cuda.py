@@ -1,0 +1,50 @@
+"""The paths that only a CUDA device takes must give the results of the CPU, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pruner_zero.model.digest import mask_digest
+from pruner_zero.model.masks import prune_masks
+from pruner_zero.model.perplexity import perplexity
+from pruner_zero.model.prune import prune
+from pruner_zero.model.sparsity import NofM, Unstructured
+from pruner_zero.model.statistics import measure_statistics
+
+from .conftest import linear_layer, tiny_llama
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+SCOPES = [Unstructured(0.47, scope) for scope in ("row", "layer", "block", "model")]
+
+
+@pytest.mark.parametrize("pattern", [*SCOPES, NofM(2, 4), NofM(3, 8)])
+def test_masks_and_digests(pattern):
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randint(-9, 9, (37, 48), generator=generator).float() for _ in range(4)]
+    layers = [linear_layer(tensor, f"l{i}", block=i // 2) for i, tensor in enumerate(tensors)]
+    digests = [
+        mask_digest(prune_masks(layers, lambda x, where=where: x.weight.to(where), pattern))
+        for where in ("cpu", "cuda")
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_statistics_repeat_and_agree_with_the_cpu(ids):
+    model = tiny_llama()
+    expected = measure_statistics(model, ids)
+    model.cuda()
+    first, second = (measure_statistics(model, ids) for _ in range(2))
+    for name, value in first.G.items():
+        assert value.equal(second.G[name])
+        assert torch.allclose(value.cpu(), expected.G[name], rtol=1e-3, atol=1e-4)
+    assert perplexity(model, ids) == pytest.approx(perplexity(tiny_llama(), ids), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+def test_prune(ids, method):
+    report = prune(tiny_llama().cuda(), method, "2:4", calibration=ids)
+    assert report.sparsity == 0.5
