@@ -45,7 +45,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   operators=paper|extended   the words of the formulas
   simplify=none|oos|exact|rank   oos is the paper's opposing operation simplification
   search=steady_state|random     the paper's evolution, or random search as a baseline
-  search.population_size=16  search.generations=7   search.minutes=5   search.evaluations=null
+  search.population_size=16  search.generations=7   search.minutes=4.5  search.evaluations=null
   search.pool_ratio=0.5      search.top_k=5         tournament: parents are two of the best top_k
                                                     of a pool_ratio sample of the population
   search.seeds=[wanda,gradient]                     known metrics that open the population
