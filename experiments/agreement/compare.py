@@ -131,7 +131,7 @@ def compare_sparsegpt_layers(clone: Path, model: Any, ids: Tensor, sparsities: l
         for sparsity in sparsities:
             n, m = map(int, sparsity.split(":")) if ":" in sparsity else (0, 0)
             pattern = NofM(n, m) if m else Unstructured(float(sparsity))
-            ours = sparsegpt(layer.weight, hessians.matrix(layer, len(ids)), pattern, layer.name)
+            ours = sparsegpt(layer.weight, hessians.matrix(layer), pattern, layer.name)
             other = original.SparseGPT(layer.module)
             for x in inputs[layer.name]:
                 other.add_batch(x.unsqueeze(0), None)

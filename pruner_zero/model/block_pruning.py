@@ -68,9 +68,9 @@ class Hessians(LayerInputs):
     def _add(self, layer: PrunableLayer, inputs: Tensor) -> None:
         self._of[layer.name].add(inputs)
 
-    def matrix(self, layer: PrunableLayer, sequences: int) -> Tensor:
-        """H of one layer, [in, in] float32, over N = ``sequences``."""
-        return self._of[layer.name].matrix(sequences)
+    def matrix(self, layer: PrunableLayer) -> Tensor:
+        """H of one layer, [in, in] float32."""
+        return self._of[layer.name].matrix()
 
 
 @torch.no_grad()
@@ -110,7 +110,7 @@ def prune_through_blocks(
             flow.run(index, keep=not sequential)
         if plan.metric is None:
             for layer in members:
-                hessian = hessians.matrix(layer, len(ids))
+                hessian = hessians.matrix(layer)
                 pattern = plan.patterns[index]
                 layer.weight.copy_(sparsegpt(layer.weight, hessian, pattern, layer.name))
         elif members:
@@ -121,7 +121,7 @@ def prune_through_blocks(
                 masks = prune_masks(members, score, plan.patterns[index])
             for layer, mask in masks:
                 if plan.obs:
-                    hessian = hessians.matrix(layer, len(ids))
+                    hessian = hessians.matrix(layer)
                     layer.weight.copy_(reconstruct(layer.weight, hessian, mask, layer.name))
                 else:
                     layer.weight.masked_fill_(mask, 0)

@@ -7,6 +7,7 @@ any given mask. Tensors in, tensors out; no model here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -31,15 +32,20 @@ class Hessian:
     """
 
     def __init__(self, width: int, device: torch.device | str = "cpu") -> None:
-        self._sum = torch.zeros(width, width, dtype=torch.float32, device=device)
+        self._mean = torch.zeros(width, width, dtype=torch.float32, device=device)
+        self._sequences = 0
 
     def add(self, inputs: Tensor) -> None:
-        """Fold in inputs, [tokens, width] float32."""
-        self._sum.addmm_(inputs.t(), inputs)
+        """Fold in one sequence's inputs, [tokens, width] float32."""
+        # The running mean of the original, operation by operation: see ``_sweep``.
+        self._mean *= self._sequences / (self._sequences + 1)
+        self._sequences += 1
+        scaled = math.sqrt(2 / self._sequences) * inputs.t()
+        self._mean += scaled.matmul(scaled.t())
 
-    def matrix(self, sequences: int) -> Tensor:
-        """Return H, [width, width] float32, for N = ``sequences``."""
-        return self._sum * (2.0 / sequences)
+    def matrix(self) -> Tensor:
+        """Return H of the sequences so far, [width, width] float32."""
+        return self._mean
 
 
 def sparsegpt(
@@ -107,7 +113,7 @@ def inverse_factor(hessian: Tensor, name: str = "the layer") -> Tensor:
     Raises:
         UserError: it fails with d = 0.01 and with d = 0.1.
     """
-    mean = hessian.diagonal().mean()
+    mean = torch.diag(hessian).mean()
     for damping in (_DAMPING, _MORE_DAMPING):
         damped = hessian.clone()
         damped.diagonal().add_(damping * mean)
@@ -132,31 +138,38 @@ def _sweep(
     choose: _Choose | None = None,
     groups: NofM | None = None,
 ) -> Tensor:
-    """Go through the columns from left to right; each error is paid by the columns after it."""
-    # Transposed, so that a column of the weight is contiguous: the loop below is all columns.
-    columns = weight.detach().float().t().contiguous()
+    """Go through the columns from left to right; each error is paid by the columns after it.
+
+    The arithmetic follows the original in order and layout, so that on one machine the results are
+    equal bit for bit. That matters: with little calibration text the sequential flow turns a last
+    bit in one layer into other masks ten blocks later.
+    """
+    weight = weight.detach().float().clone()
     hessian = hessian.clone()
     dead = hessian.diagonal() == 0  # inputs that never fire: their weights do nothing
     hessian[dead, dead] = 1
-    columns[dead] = 0
+    weight[:, dead] = 0
     upper = inverse_factor(hessian, name)
     width = _COLUMNS if groups is None else max(1, _COLUMNS // groups.m) * groups.m
-    for start in range(0, len(columns), width):
-        span = slice(start, min(start + width, len(columns)))
+    for start in range(0, weight.shape[1], width):
+        span = slice(start, min(start + width, weight.shape[1]))
         local = upper[span, span]
-        block = columns[span]
+        scale = local.diagonal().reshape(1, -1) ** 2
+        block = weight[:, span].clone()
         errors = torch.zeros_like(block)
-        scale = local.diagonal().unsqueeze(1) ** 2
         mask = torch.zeros_like(block, dtype=torch.bool)
         if choose is not None:
-            mask = choose((block**2 / scale).t(), span).t()
-        for i in range(len(block)):
+            mask = choose(block**2 / scale, span)
+        for i in range(block.shape[1]):
             if groups is not None and i % groups.m == 0:
                 group = slice(i, i + groups.m)
-                saliency = (block[group] ** 2 / scale[group]).t().contiguous()
-                mask[group] = nofm_mask(saliency, groups.n, groups.m).t()
-            errors[i] = torch.where(mask[i], block[i], 0) / local[i, i]
-            block[i].masked_fill_(mask[i], 0)
-            block[i + 1 :].addr_(local[i, i + 1 :], errors[i], alpha=-1)
-        columns[span.stop :].addmm_(upper[span, span.stop :].t(), errors, alpha=-1)
-    return columns.t().contiguous()
+                saliency = block[:, group] ** 2 / scale[:, group]
+                mask[:, group] = nofm_mask(saliency, groups.n, groups.m)
+            column = block[:, i]
+            kept = column.masked_fill(mask[:, i], 0)
+            errors[:, i] = (column - kept) / local[i, i]
+            weight[:, start + i] = kept
+            rest = slice(i + 1, None)
+            block[:, rest] -= errors[:, i : i + 1].matmul(local[i : i + 1, rest])
+        weight[:, span.stop :] -= errors.matmul(upper[span, span.stop :])
+    return weight
