@@ -11,7 +11,10 @@ from pruner_zero.search.config import SearchConfig
 
 @dataclass
 class ModelConfig:
-    """Which model: ``name`` is built in or a hub id, ``path`` a local folder or file instead."""
+    """Which model: ``name`` is built in or a hub id, ``path`` a local folder or file instead.
+
+    ``dtype`` null is bfloat16 where the device computes in it, else float32.
+    """
 
     name: str = "smollm2-135m"
     path: str | None = None

@@ -15,7 +15,7 @@ from pruner_zero.commands.schema import CalibrationConfig, CorpusConfig, ModelCo
 from pruner_zero.data.corpus import Corpus, load_corpus
 from pruner_zero.data.windows import calibration_windows, consecutive_windows, spread_windows
 from pruner_zero.errors import UserError
-from pruner_zero.model.loading import load_model
+from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
 from pruner_zero.model.statistics import Statistics, measure_statistics
 from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
 
@@ -49,10 +49,11 @@ def open_workbench(
     """Load text first (its mistakes are cheap to find), then the model."""
     folder = Path(cache) if cache else cache_directory()
     text = load_corpus(corpus.name, corpus.files, folder, display.say)
+    where = resolve_device(None if device == "auto" else device)
     network, tokenizer = load_model(
         model.path or model.name,
-        model.dtype,
-        None if device == "auto" else device,
+        model.dtype or fast_dtype(where),
+        where,
         folder,
         display.say,
     )

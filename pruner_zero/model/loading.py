@@ -116,6 +116,23 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
     return _DTYPES[key]
 
 
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """Return the dtype in which a device multiplies matrices fastest at full model quality.
+
+    Args:
+        device: where the model will live.
+
+    Returns:
+        bfloat16 on CUDA and on CPUs with bfloat16 matrix or vector instructions (AMX,
+        AVX512-BF16); float32 elsewhere, where bfloat16 is emulated and many times slower.
+    """
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        native = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+        return torch.bfloat16 if native else torch.float32
+    return resolve_dtype(None, device)
+
+
 def _load(name: str, dtype: torch.dtype, cache: Path, announce: Announce) -> tuple[Any, Any]:
     """Find out what `name` is and load it on the CPU."""
     if name == RANDOM_TINY_NAME:

@@ -160,6 +160,28 @@ def test_interrupt_says_how_to_go_on(tiny_arguments, tmp_path):
     assert "Traceback" not in printed
 
 
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_bfloat16_where_the_cpu_computes_in_it(
+    tiny_arguments, tmp_path, monkeypatch, native, expected
+):
+    from pruner_zero.commands import setup
+
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": native})
+    loaded = []
+    original = setup.load_model
+
+    def noting(*arguments):
+        model, tokenizer = original(*arguments)
+        loaded.append(str(model.dtype).removeprefix("torch."))
+        return model, tokenizer
+
+    monkeypatch.setattr(setup, "load_model", noting)
+    assert run(*tiny_arguments, "search.generations=0") == 0
+    assert loaded == [expected]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert all(row["test_perplexity"] for row in results["table"])
+
+
 def test_sweep_makes_one_folder_per_job(tiny_arguments, tmp_path, capsys):
     sweep = tmp_path / "sweep"
     settings = [*tiny_arguments[:-1], "search.generations=0", f"hydra.sweep.dir={sweep}"]
