@@ -14,6 +14,7 @@ from pruner_zero.commands.setup import Workbench, calibrated, open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.metric import Metric, operator_set
+from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.sparsity import NofM, SparsityPattern, parse_sparsity
@@ -81,6 +82,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     folder = _run_folder(config, cfg, output)
     display.say(f"run folder {folder.path}")
     bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
+    pattern.check(prunable_layers(bench.model))  # before minutes go into statistics
     test_ids = bench.windows("test", config.test.length, config.test.windows)
     ids = bench.windows("search", config.fitness.length, config.fitness.windows)
     statistics = calibrated(bench, config.calibration, config.seed, display)

@@ -105,7 +105,13 @@ def test_mistakes_are_one_line_before_anything_loads(capsys, monkeypatch, argume
         (["calibration.gradient_norm=l3"], "l1 or l2"),
     ],
 )
-def test_mistakes_that_need_the_model_or_text(tiny_arguments, capsys, arguments, message):
+def test_mistakes_that_need_the_model_or_text(
+    tiny_arguments, capsys, monkeypatch, arguments, message
+):
+    def must_not_measure(*_args, **_settings):
+        raise AssertionError("statistics were measured")
+
+    monkeypatch.setattr("pruner_zero.commands.setup.measure_statistics", must_not_measure)
     assert message in error_line(capsys, *tiny_arguments, *arguments)
 
 
