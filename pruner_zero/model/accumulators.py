@@ -65,32 +65,31 @@ class ActivationNorms(LayerInputs):
 
     def __init__(self, layers: Sequence[PrunableLayer]) -> None:
         super().__init__(layers, self._add)
-        self._sums: dict[str, Tensor] = {}
+        self._means: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
 
     def _add(self, layer: PrunableLayer, inputs: Tensor) -> None:
-        # float64 over sequences: the order of the sequences then leaves no trace in float32.
-        squares = inputs.square().sum(dim=0).double()
-        if layer.name in self._sums:
-            self._sums[layer.name] += squares
-        else:
-            self._sums[layer.name] = squares
+        # A running mean of squared norms, operation by operation as in the public code: in the
+        # sequential flow a last bit that differs grows from block to block into other masks.
+        count = self._counts.get(layer.name, 0)
+        mean = self._means.get(layer.name)
+        if mean is None:
+            mean = inputs.new_zeros(inputs.shape[1])
+        mean *= count / (count + 1)
+        mean += torch.norm(inputs.t(), p=2, dim=1) ** 2 / (count + 1)
+        self._means[layer.name] = mean
+        self._counts[layer.name] = count + 1
 
-    def result(self, sequences: int) -> dict[str, Tensor]:
-        """Return layer name → X, [1, in] float32.
-
-        Args:
-            sequences: number of sequences N that went through the model.
+    def result(self) -> dict[str, Tensor]:
+        """Return layer name → X, [1, in] float32, over the sequences so far.
 
         Raises:
             UserError: a layer never ran.
         """
         for layer in self.layers:
-            if layer.name not in self._sums:
+            if layer.name not in self._means:
                 raise UserError(f"not supported: {layer.name} takes no part in the forward pass")
-        return {
-            layer.name: (self._sums[layer.name] / sequences).float().unsqueeze(0)
-            for layer in self.layers
-        }
+        return {layer.name: self._means[layer.name].unsqueeze(0) for layer in self.layers}
 
 
 class GradientNorms(_Hooks):

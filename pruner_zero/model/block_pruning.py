@@ -116,7 +116,7 @@ def prune_through_blocks(
         elif members:
             masks: Iterable[LayerMask] = islice(dense_masks, len(members))
             if sequential:
-                current = replace(plan.statistics, X=norms.result(len(ids)))
+                current = replace(plan.statistics, X=norms.result())
                 score = scorer(plan.metric, current)
                 masks = prune_masks(members, score, plan.patterns[index])
             for layer, mask in masks:

@@ -107,7 +107,7 @@ def measure_statistics(
                 progress(index + 1, len(ids))
     return Statistics(
         grads.result(),
-        norms.result(len(ids)),
+        norms.result(),
         len(ids),
         losses,
         {"norm": norm, "scale": repr(scale), "length": str(ids.shape[1])},

@@ -19,7 +19,7 @@ from torch import nn
 
 from pruner_zero.model.statistics import Statistics
 
-_FORMAT = "1"  # bump when the meaning of a stored tensor changes: old files are then re-measured
+_FORMAT = "2"  # bump when the meaning of a stored tensor changes: old files are then re-measured
 _SAMPLES = 4096
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 Announce = Callable[[str], None]
