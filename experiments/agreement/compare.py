@@ -48,14 +48,17 @@ class Recorder:
 
     def score(self, W: Tensor, G: Tensor, X: Tensor) -> Tensor:
         scores = self.metric.score(W, G, X)
+        last = 0  # places past ours where the public threshold lies
         if isinstance(self.pattern, NofM):
             sets, k = scores.reshape(-1, self.pattern.m), self.pattern.n
         elif self.pattern.scope == "row":
             sets, k = scores, int(scores.shape[1] * self.pattern.ratio)
         else:
-            sets, k = scores.reshape(1, -1), int(scores.numel() * self.pattern.ratio)
-        threshold = sets.kthvalue(k, dim=1, keepdim=True).values
-        near = (sets - threshold).abs() <= TIE * threshold.abs()
+            sets, k, last = scores.reshape(1, -1), int(scores.numel() * self.pattern.ratio), 1
+        near = torch.zeros_like(sets, dtype=torch.bool)
+        for place in (k, k + last):
+            threshold = sets.kthvalue(place, dim=1, keepdim=True).values
+            near |= (sets - threshold).abs() <= TIE * threshold.abs()
         self.near.append(near.reshape(scores.shape).cpu())
         return scores
 

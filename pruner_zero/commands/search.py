@@ -111,7 +111,9 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         f"operators {config.operators}, simplify {config.simplify}, seed {config.seed}"
     )
     with display.search(config.search) as observer:
-        progress = run_search(algorithm, worker.evaluate, folder, observer, done)
+        progress = run_search(
+            algorithm, lambda c: worker.evaluate(c.metric), folder, observer, done
+        )
     display.say(
         f"search ended ({progress.stopped}): {progress.candidates} candidates, "
         f"{progress.evaluations} evaluated by the model, {progress.seconds / 60:.1f} min"

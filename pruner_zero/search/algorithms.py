@@ -91,6 +91,7 @@ class SearchAlgorithm(ABC):
         individual = candidate.individual
         individual.fitness.values = (result.perplexity,)
         individual.digest = result.digest
+        individual.losses = result.losses
         if result.reason is None:
             self.hall_of_fame.update([individual])
         twin = next((m for m in self.population if _same_masks(m, individual)), None)
@@ -157,6 +158,8 @@ class SearchAlgorithm(ABC):
             "perplexity": perplexity if perplexity < float("inf") else None,
             "digest": member.digest,
             "number": member.number,
+            "scope": member.scope,
+            "losses": list(member.losses),
         }
 
     def _individual(self, member: Member) -> Individual:
@@ -166,6 +169,8 @@ class SearchAlgorithm(ABC):
         individual.fitness.values = (float("inf") if perplexity is None else perplexity,)
         individual.digest = member["digest"]
         individual.number = member["number"]
+        individual.scope = member["scope"]
+        individual.losses = tuple(member["losses"])
         return individual
 
 

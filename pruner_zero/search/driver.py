@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pruner_zero.metric import Metric
 from pruner_zero.search.algorithms import SearchAlgorithm
 from pruner_zero.search.individual import Candidate, FitnessResult
 from pruner_zero.search.run_folder import RunFolder
@@ -34,7 +33,7 @@ Observer = Callable[[SearchAlgorithm, Candidate, FitnessResult, Progress], None]
 
 def run_search(
     algorithm: SearchAlgorithm,
-    evaluate: Callable[[Metric], FitnessResult],
+    evaluate: Callable[[Candidate], FitnessResult],
     folder: RunFolder | None = None,
     observer: Observer | None = None,
     evaluations: int = 0,
@@ -43,7 +42,7 @@ def run_search(
 
     Args:
         algorithm: a new or a restored one.
-        evaluate: gives a metric's fitness; never raises for a bad metric.
+        evaluate: gives a candidate's fitness; never raises for a bad metric.
         folder: where every evaluation is logged and checkpointed.
         observer: called after each.
         evaluations: forward evaluations that a resumed run has behind it.
@@ -68,7 +67,7 @@ def run_search(
     try:
         while not (reason := stop()):
             candidate = algorithm.ask()
-            result = evaluate(candidate.metric)
+            result = evaluate(candidate)
             algorithm.tell(candidate, result)
             progress.candidates = algorithm.asked
             progress.evaluations += result.tokens > 0

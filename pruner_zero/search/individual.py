@@ -21,6 +21,13 @@ class Individual(gp.PrimitiveTree):
     """A DEAP tree that carries a fitness, so that every DEAP operator and selector works on it.
 
     Plain classes take the place of ``deap.creator``, which writes module globals.
+
+    Attributes:
+        fitness: invalid until evaluated.
+        number: of the candidate that it came from.
+        digest: identity of its masks, None when they could not be made.
+        scope: whose scores compete, where that is searched too; None for the run's own.
+        losses: negative log likelihood of each search window, in nats, in the order of the text.
     """
 
     def __init__(self, nodes: Iterable[gp.Primitive]) -> None:
@@ -29,6 +36,8 @@ class Individual(gp.PrimitiveTree):
         self.fitness = PerplexityFitness()
         self.number = -1
         self.digest: str | None = None
+        self.scope: str | None = None
+        self.losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class FitnessResult:
         reason: why it failed, None when it did not.
         digest: identity of the masks: equal digests are equal pruned models.
         cached: whether the perplexity was known from an earlier metric with the same masks.
+        losses: negative log likelihood of each evaluated window, in nats, in the order of the text.
     """
 
     perplexity: float
@@ -50,6 +60,7 @@ class FitnessResult:
     reason: str | None = None
     digest: str | None = None
     cached: bool = False
+    losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Candidate:
         parents: numbers of the parent candidates.
         raw: the expression before simplification.
         metric: the simplified metric that is evaluated.
-        individual: the DEAP tree of ``metric``.
+        individual: the DEAP tree of ``metric``, with the scope that it asks for.
     """
 
     number: int
@@ -84,6 +95,7 @@ class Candidate:
             "parents": list(self.parents),
             "expression": str(self.raw),
             "simplified": str(self.metric),
+            "scope": self.individual.scope,
             "perplexity": result.perplexity if finite else None,
             "reason": result.reason,
             "tokens": result.tokens,

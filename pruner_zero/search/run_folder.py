@@ -20,7 +20,7 @@ from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.metric import Metric
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 Record = dict[str, Any]
 
 

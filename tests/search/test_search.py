@@ -16,7 +16,7 @@ from pruner_zero.metric import Metric
 from pruner_zero.search.algorithms import make_algorithm
 from pruner_zero.search.config import SearchConfig, VariationConfig
 from pruner_zero.search.driver import run_search
-from pruner_zero.search.individual import FitnessResult
+from pruner_zero.search.individual import Candidate, FitnessResult
 from pruner_zero.search.run_folder import RunFolder
 
 
@@ -24,8 +24,12 @@ def simplify(metric: Metric) -> Metric:
     return metric.simplified("rank")
 
 
-def fitness(metric: Metric) -> FitnessResult:
+def fitness(candidate: Candidate) -> FitnessResult:
     """A stand-in for a model: a deterministic landscape with failures and equal masks."""
+    return landscape(candidate.metric)
+
+
+def landscape(metric: Metric) -> FitnessResult:
     digest = hashlib.sha256(str(metric).encode()).hexdigest()[:8]
     value = int(digest, 16) % 997
     if value % 7 == 0:
@@ -85,7 +89,7 @@ def test_population_keeps_the_best_with_distinct_masks():
             expected.append((digest, value))
     best = min(r.perplexity for _, r, _ in seen)
     assert algorithm.best_perplexity == best
-    assert fitness(algorithm.best).perplexity == best
+    assert landscape(algorithm.best).perplexity == best
     # Steady state never loses what is good enough for the population.
     kept = sorted(m.fitness.values[0] for m in algorithm.population)
     assert kept == [value for _, value in expected[: len(kept)]]
@@ -157,12 +161,12 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, kind, stop_at):
 
     count = 0
 
-    def interrupted(metric):
+    def interrupted(candidate):
         nonlocal count
         count += 1
         if count == stop_at:
             raise KeyboardInterrupt
-        return fitness(metric)
+        return fitness(candidate)
 
     folder = RunFolder(tmp_path / "parts")
     folder.begin("")
