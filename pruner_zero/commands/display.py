@@ -90,7 +90,7 @@ class SearchObserver:
             completed=share,
             description=(
                 f"best {algorithm.best_perplexity:.2f} · candidate {progress.candidates}/"
-                f"{self.config.candidates} · {progress.evaluations} evaluated · "
+                f"{self.config.candidates} · {progress.equivalents:.1f} full evaluations · "
                 f"{rate:.0f}/min · {left / 60:.1f} min left"
             ),
         )
@@ -103,7 +103,7 @@ class SearchObserver:
     def _share(self, progress: SearchProgress) -> float:
         shares = [progress.candidates / self.config.candidates]
         if self.config.evaluations:
-            shares.append(progress.evaluations / self.config.evaluations)
+            shares.append(progress.equivalents / self.config.evaluations)
         if self.config.minutes:
             shares.append(progress.seconds / (self.config.minutes * 60))
         return min(1.0, max(shares))

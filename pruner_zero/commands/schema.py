@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hydra.core.config_store import ConfigStore
 
 from pruner_zero.search.config import SearchConfig
+from pruner_zero.search.racing import RacingConfig
 
 
 @dataclass
@@ -41,19 +42,40 @@ class CalibrationConfig:
 
 @dataclass
 class FitnessConfig:
-    """The windows of the search split on which every candidate is evaluated."""
+    """The windows of the search split on which every candidate is evaluated.
 
-    windows: int = 3
+    ``fingerprint`` lets a cheap look at some rows of some layers refuse offspring that repeat.
+    """
+
+    windows: int = 6
     length: int = 256
+    racing: RacingConfig = field(default_factory=RacingConfig)
+    fingerprint: bool = True
+
+
+@dataclass
+class ValidationConfig:
+    """Windows of the validation split, which chooses among the best ``candidates``."""
+
+    windows: int = 4
+    length: int = 512
+    candidates: int = 5
 
 
 @dataclass
 class TestConfig:
-    """Windows of the test split for the final table (null: all of it), and its metrics."""
+    """Windows of the test split for the final table (null: all of it), and its methods.
 
-    windows: int | None = 8
+    ``domains`` are corpora beside the search's own whose test split is measured too; null takes
+    the other one of wikipedia and news, when the search is on one of these.
+    """
+
+    windows: int | None = 4
     length: int = 512
-    baselines: list[str] = field(default_factory=lambda: ["magnitude", "wanda", "pruner-zero"])
+    baselines: list[str] = field(
+        default_factory=lambda: ["magnitude", "wanda", "pruner-zero", "sparsegpt"]
+    )
+    domains: list[str] | None = None
 
 
 @dataclass
@@ -64,6 +86,7 @@ class SearchCommandConfig:
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     test: TestConfig = field(default_factory=TestConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     sparsity: str = "0.5"
@@ -73,6 +96,7 @@ class SearchCommandConfig:
     seed: int = 0
     device: str = "auto"
     resume: str | None = None
+    ledger: str | None = None
     cache: str | None = None
 
 

@@ -9,13 +9,24 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
+from pruner_zero.commands.final import Pick, measure_test, validate
+from pruner_zero.commands.resume import open_run
 from pruner_zero.commands.schema import SearchCommandConfig
-from pruner_zero.commands.setup import Workbench, calibrated, open_workbench
+from pruner_zero.commands.setup import (
+    Workbench,
+    calibrated,
+    calibration_ids,
+    calibration_key,
+    ledger_context,
+    open_workbench,
+)
+from pruner_zero.data.corpus import load_corpus
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
-from pruner_zero.metric import Metric, operator_set
+from pruner_zero.metric import operator_set
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
+from pruner_zero.model.methods import resolve_method
 from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.sparsity import NofM, SparsityPattern, parse_sparsity
 from pruner_zero.provenance import device_name, provenance
@@ -24,10 +35,6 @@ from pruner_zero.search.config import check_simplification
 from pruner_zero.search.driver import Progress, run_search
 from pruner_zero.search.run_folder import RunFolder
 from pruner_zero.search.worker import FitnessWorker
-
-# What may differ between a run and its continuation: how long it goes on, and where.
-_FREE_ON_RESUME = ("resume", "device", "cache", "search.generations", "search.evaluations",
-                   "search.minutes", "test")  # fmt: skip
 
 HELP = """\
 pruner-zero search: evolve a pruning metric by genetic programming
@@ -53,7 +60,10 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   search.variation.mutation_probability=0.5         search.variation.crossover_probability=0.9
   calibration=quick|full     sequences on which G and X are measured
   fitness=quick|full         windows of text on which every candidate is evaluated
-  seed=0  device=auto|cpu|cuda  resume=RUN_FOLDER
+  fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
+  ledger=null|FILE|off       evaluations known from earlier runs are not computed again
+  seed=0  device=auto|cpu|cuda
+  resume=auto|RUN_FOLDER     continue the last unfinished run of these settings, or that one
 
   -m, --multirun   sweep: pruner-zero search -m seed=1,2,3 search.population_size=20,50
   --cfg job        print the composed configuration and stop
@@ -79,14 +89,17 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
     pattern = _checked(config)
-    folder = _run_folder(config, cfg, output)
+    folder, continued = open_run(cfg, output)
     display.say(f"run folder {folder.path}")
     bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
     pattern.check(prunable_layers(bench.model))  # before minutes go into statistics
-    test_ids = bench.windows("test", config.test.length, config.test.windows)
+    tests = _test_windows(config, bench, display)
     ids = bench.windows("search", config.fitness.length, config.fitness.windows)
+    validation = bench.windows("validation", config.validation.length, config.validation.windows)
     statistics = calibrated(bench, config.calibration, config.seed, display)
-    worker = FitnessWorker(bench.model, statistics, ids, pattern)
+    key = calibration_key(bench, config.calibration, config.seed)
+    ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display)
+    worker = FitnessWorker(bench.model, statistics, ids, pattern, config.fitness.racing, ledger)
 
     algorithm = make_algorithm(
         config.search,
@@ -94,9 +107,9 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         lambda metric: metric.simplified(config.simplify, _scope(pattern)),
         config.operators,
     )
-    done = 0
-    if config.resume:
-        done = _continue(folder, algorithm, worker, display)
+    before = Progress(worker.full_tokens)
+    if continued:
+        before = _continue(folder, algorithm, worker, display)
     else:
         folder.begin(OmegaConf.to_yaml(cfg, resolve=True))
     dense = worker.perplexity(None, ids)
@@ -112,39 +125,58 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     )
     with display.search(config.search) as observer:
         progress = run_search(
-            algorithm, lambda c: worker.evaluate(c.metric), folder, observer, done
+            algorithm,
+            worker,
+            folder,
+            observer,
+            before,
+            config.fitness.racing.place,
+            config.fitness.fingerprint,
         )
-    display.say(
-        f"search ended ({progress.stopped}): {progress.candidates} candidates, "
-        f"{progress.evaluations} evaluated by the model, {progress.seconds / 60:.1f} min"
-    )
+    display.say(_savings(progress))
     if progress.stopped == "interrupted":
-        display.say(f"continue with: pruner-zero search resume={folder.path} and the same settings")
+        display.say("continue with the same command and resume=" + str(folder.path))
         raise SystemExit(130)
-    best = algorithm.best
-    if best is None:
+    ranking = algorithm.ranking()
+    if not ranking:
         raise UserError(
             f"no candidate gave a usable model; the reasons are in {folder.log}: "
             "search longer, or with another sparsity"
         )
-    results = _final(config, bench, worker, best, test_ids, progress, dense, display)
-    results["search"]["best_perplexity"] = algorithm.best_perplexity
-    results["minutes"] = round((time.monotonic() - began) / 60, 2)
+    picks = validate(worker, ranking[: config.validation.candidates], validation, display)
+    calibration = calibration_ids(bench, config.calibration, config.seed)
+    table = measure_test(worker, config.test.baselines, picks[0], tests, calibration, display)
+    results = {
+        "table": table,
+        "test": {
+            "split": "test",
+            "corpora": {name: list(windows.shape) for name, windows in tests.items()},
+            "corpus_sha256": bench.corpus.fingerprint,
+        },
+        "validation": [pick.record() for pick in picks],
+        "search": {**_counts(progress), "dense_perplexity": dense},
+        "best": {**picks[0].record(), "latex": picks[0].metric.latex()},
+        "seed": config.seed,
+        "provenance": provenance(bench.device),
+        "minutes": round((time.monotonic() - began) / 60, 2),
+    }
+    write_json(folder.best, picks[0].metric.to_json(), indent=4)
     write_json(folder.results, results)
-    _present(results, folder, best, display)
+    _present(results, folder, picks[0], display)
     return folder
 
 
 def _checked(config: SearchCommandConfig) -> SparsityPattern:
     """Find every mistake that can be found before a file is read."""
     config.search.check()
+    config.fitness.racing.check()
     check_simplification(config.simplify)
     operator_set(config.operators)
     for name in config.test.baselines:
-        Metric.named(name)
-    for group in ("calibration", "fitness", "test"):
+        resolve_method(name)
+    for group in ("calibration", "fitness", "validation", "test"):
         part = getattr(config, group)
-        for key in ("sequences", "windows", "length"):
+        for key in ("sequences", "windows", "length", "candidates"):
             value = getattr(part, key, None)
             least = 2 if key == "length" else 1
             if value is not None and value < least:
@@ -158,125 +190,97 @@ def _scope(pattern: SparsityPattern) -> str:
     return "row" if isinstance(pattern, NofM) else pattern.scope
 
 
-def _run_folder(config: SearchCommandConfig, cfg: DictConfig, output: Path) -> RunFolder:
-    """The folder of a new run, or of the run to resume if its settings are the same."""
-    if not config.resume:
-        return RunFolder(output)
-    path = Path(config.resume)
-    if not (path / "config.yaml").exists():
-        raise UserError(f"resume: {path} holds no run")
-    folder = RunFolder(path)
-    before = _flat(OmegaConf.to_container(OmegaConf.load(folder.config)))
-    now = _flat(OmegaConf.to_container(cfg, resolve=True))
-    differing = [
-        key
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-        and not any(key == free or key.startswith(f"{free}.") for free in _FREE_ON_RESUME)
-    ]
-    if differing:
-        raise UserError(f"resume: the run was made with other values of {', '.join(differing)}")
-    return folder
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    """Return a configuration with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": leaf for inner, leaf in _flat(value).items()})
-        else:
-            flat[str(key)] = value
-    return flat
+def _test_windows(
+    config: SearchCommandConfig, bench: Workbench, display: Display
+) -> dict[str, Any]:
+    """Test windows of the search's own corpus and of the other domains, by corpus."""
+    own = config.corpus.name
+    pair = ["wikipedia", "news"]
+    domains = config.test.domains
+    if domains is None:
+        domains = pair if own in pair else []
+    windows = {own: bench.windows("test", config.test.length, config.test.windows)}
+    for name in domains:
+        if name not in windows:
+            other = Workbench(
+                bench.model,
+                bench.tokenizer,
+                load_corpus(name, cache=bench.cache, announce=display.say),
+                bench.cache,
+            )
+            windows[name] = other.windows("test", config.test.length, config.test.windows)
+    return windows
 
 
 def _continue(
     folder: RunFolder, algorithm: SearchAlgorithm, worker: FitnessWorker, display: Display
-) -> int:
-    """Restore a search from its folder; return the forward evaluations behind it."""
+) -> Progress:
+    """Restore a search from its folder; return the progress that it had made."""
     saved = folder.resume()
     if saved is None:
-        return 0
+        return Progress(worker.full_tokens)
     state, records = saved
     algorithm.restore(state)
     for record in records:
-        if record["digest"]:
-            value = record["perplexity"]
-            worker.known[record["digest"]] = float("inf") if value is None else value
-    display.say(f"resumed after candidate {algorithm.asked}")
-    return sum(record["tokens"] > 0 for record in records)
+        worker.remember(record)
+    display.say(f"resumed after candidate {algorithm.asked} of {folder.path}")
+    return Progress.of(worker.full_tokens, records)
 
 
-def _final(
-    config: SearchCommandConfig,
-    bench: Workbench,
-    worker: FitnessWorker,
-    best: Metric,
-    test_ids: Any,
-    progress: Progress,
-    dense_search: float,
-    display: Display,
-) -> dict[str, Any]:
-    """Measure the test split, which the search never saw."""
-    entries: list[tuple[str, Metric | None]] = [("dense", None)]
-    entries += [(name, Metric.named(name)) for name in config.test.baselines]
-    entries += [("best of this search", best)]
-    display.say("measuring the test split")
-    rows = []
-    with display.steps("testing") as step:
-        for index, (name, metric) in enumerate(entries):
-            value = worker.perplexity(metric, test_ids)
-            rows.append(
-                {
-                    "method": name,
-                    "metric": None if metric is None else str(metric),
-                    "sparsity": 0 if metric is None else str(worker.pattern),
-                    "test_perplexity": value if value < float("inf") else None,
-                }
-            )
-            step(index + 1, len(entries))
+def _counts(progress: Progress) -> dict[str, Any]:
+    """The progress as plain JSON values."""
     return {
-        "table": rows,
-        "test": {
-            "corpus": bench.corpus.name,
-            "split": "test",
-            "windows": test_ids.shape[0],
-            "length": config.test.length,
-            "corpus_sha256": bench.corpus.fingerprint,
-        },
-        "search": {
-            "candidates": progress.candidates,
-            "evaluations": progress.evaluations,
-            "seconds": round(progress.seconds, 1),
-            "stopped": progress.stopped,
-            "dense_perplexity": dense_search,
-            "windows": config.fitness.windows,
-            "length": config.fitness.length,
-        },
-        "best": {"expression": str(best), "nodes": best.size, "latex": best.latex()},
-        "scope": _scope(worker.pattern),
-        "seed": config.seed,
-        "provenance": provenance(bench.device),
+        "candidates": progress.candidates,
+        "evaluations": progress.evaluations,
+        "full_evaluations": round(progress.equivalents, 2),
+        "tokens": progress.cost,
+        "tokens_computed": progress.computed,
+        "known_by": progress.known_by,
+        "refused_by_fingerprint": progress.refused,
+        "stopped_early": progress.stopped_early,
+        "failed": progress.failed,
+        "seconds": round(progress.seconds, 1),
+        "stopped": progress.stopped,
     }
 
 
-def _present(results: dict[str, Any], folder: RunFolder, best: Metric, display: Display) -> None:
-    test = results["test"]
-    place = f"{test['corpus']}, test split, {test['windows']} x {test['length']} tokens"
-    header = ["method", "sparsity", "test perplexity", "metric"]
+def _savings(progress: Progress) -> str:
+    """Say in a few lines what was searched, and what it did not cost."""
+    known = ", ".join(f"{n} by {level}" for level, n in sorted(progress.known_by.items()))
+    ledger = progress.cost - progress.computed
+    return (
+        f"search ended ({progress.stopped}): {progress.candidates} candidates in "
+        f"{progress.seconds / 60:.1f} min, work of {progress.equivalents:.1f} full evaluations\n"
+        f"  {progress.stopped_early} stopped early, {progress.failed} failed, "
+        f"known: {known or 'none'}, {progress.refused} repeats refused before evaluation"
+        + (f", {ledger:,} tokens from the ledger" if ledger else "")
+    )
+
+
+def _present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Display) -> None:
+    corpora = results["test"]["corpora"]
+    sizes = ", ".join(f"{name} {n} x {length}" for name, (n, length) in corpora.items())
+    header = ["method", "sparsity", "scope", *(f"{name} test" for name in corpora), "metric"]
     rows = [
         [
             row["method"],
-            str(row["sparsity"]),
-            "not finite" if row["test_perplexity"] is None else f"{row['test_perplexity']:.2f}",
+            row["sparsity"],
+            row["scope"] or "",
+            *(_shown(row["test_perplexity"][name]) for name in corpora),
             row["metric"] or "",
         ]
         for row in results["table"]
     ]
-    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * 4, *rows]]
-    write_atomic(folder.table, f"Perplexity on {place}\n\n" + "\n".join(lines) + "\n")
-    display.table(f"Perplexity on {place}", header, rows)
-    display.say(f"best metric   {best}")
+    title = f"Perplexity on test splits ({sizes} tokens)"
+    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
+    write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
+    display.table(title, header, rows)
+    scope = f", scope {best.scope}" if best.scope else ""
+    display.say(f"best metric   {best.metric}{scope}")
     display.say(f"as JSON tree  {folder.best}")
     display.say(f"run folder    {folder.path}")
     display.say(f"total time    {results['minutes']:.1f} min")
+
+
+def _shown(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.2f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pruner_zero.errors import UserError
 from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
 from pruner_zero.model.statistics import Statistics, measure_statistics
 from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
+from pruner_zero.search.ledger import Ledger, LedgerContext
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Workbench:
 
     def windows(self, split: str, length: int, count: int | None) -> Tensor:
         """``count`` windows spread over a split, or all of it for None, [N, length]."""
-        setting = "test.length" if split == "test" else "fitness.length"
+        setting = {"search": "fitness.length"}.get(split, f"{split}.length")
         tokens = self.corpus.tokens(split, self.tokenizer)
         if count is None:
             return consecutive_windows(tokens, length, None, setting)
@@ -66,14 +68,15 @@ def calibration_ids(bench: Workbench, config: CalibrationConfig, seed: int) -> T
     return calibration_windows(tokens, config.sequences, config.length, seed)
 
 
-def calibrated(
-    bench: Workbench, config: CalibrationConfig, seed: int, display: Display
-) -> Statistics:
-    """Measure G and X on the calibration split, or read them from the cache."""
+def calibration_key(bench: Workbench, config: CalibrationConfig, seed: int) -> dict[str, Any]:
+    """Everything that the statistics depend on, as plain JSON values.
+
+    Raises:
+        UserError: an unknown gradient norm.
+    """
     if config.gradient_norm not in ("l1", "l2"):
         raise UserError(f"calibration.gradient_norm must be l1 or l2, not {config.gradient_norm}")
-    ids = calibration_ids(bench, config, seed)
-    key = {
+    return {
         "model": model_fingerprint(bench.model),
         "corpus": bench.corpus.fingerprint,
         "sequences": config.sequences,
@@ -82,6 +85,14 @@ def calibrated(
         "scale": config.gradient_scale,
         "seed": seed,
     }
+
+
+def calibrated(
+    bench: Workbench, config: CalibrationConfig, seed: int, display: Display
+) -> Statistics:
+    """Measure G and X on the calibration split, or read them from the cache."""
+    key = calibration_key(bench, config, seed)
+    ids = calibration_ids(bench, config, seed)
     shape = f"{config.sequences} sequences of {config.length} tokens"
 
     def measure() -> Statistics:
@@ -96,3 +107,41 @@ def calibrated(
             )
 
     return cached_statistics(bench.cache / "statistics", key, measure, display.say)
+
+
+def ledger_context(
+    bench: Workbench,
+    statistics_key: Mapping[str, Any],
+    ids: Tensor,
+    sparsity: str,
+    setting: str | None,
+    display: Display,
+) -> LedgerContext | None:
+    """Open the part of the ledger that losses of this set-up belong to.
+
+    Args:
+        bench: model and corpus.
+        statistics_key: see `calibration_key`.
+        ids: the search windows.
+        sparsity: what is pruned, as text.
+        setting: a file, ``off``, or None for the cache's own ledger.
+        display: says when a ledger had to be moved aside.
+    """
+    if setting == "off":
+        return None
+    path = Path(setting) if setting else bench.cache / "ledger.sqlite"
+    weight = next(bench.model.parameters())
+    return Ledger(path, display.say).context(
+        {
+            "model": statistics_key["model"],
+            "dtype": str(weight.dtype).removeprefix("torch."),
+            "device": weight.device.type,
+            "statistics": dict(statistics_key),
+            "sparsity": sparsity,
+            "corpus": bench.corpus.name,
+            "corpus_sha256": bench.corpus.fingerprint,
+            "split": "search",
+            "windows": ids.shape[0],
+            "length": ids.shape[1],
+        }
+    )

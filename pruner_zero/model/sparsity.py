@@ -86,6 +86,19 @@ class NofM:
 SparsityPattern: TypeAlias = Unstructured | NofM
 
 
+def with_scope(pattern: SparsityPattern, scope: str | None) -> SparsityPattern:
+    """Return the pattern with another scope; None leaves it as it is.
+
+    Raises:
+        UserError: a scope for N:M, or an unknown one.
+    """
+    if scope is None:
+        return pattern
+    if isinstance(pattern, NofM):
+        return parse_sparsity(str(pattern), scope)
+    return Unstructured(pattern.ratio, cast(Scope, scope))
+
+
 def parse_sparsity(value: str | float, scope: str | None = None) -> SparsityPattern:
     """Read a sparsity pattern as users write it.
 

@@ -59,6 +59,20 @@ class Statistics:
             self.provenance,
         )
 
+    def excerpt(self, shapes: Mapping[str, tuple[int, int]]) -> Statistics:
+        """Return the statistics of some layers, of their first output rows alone.
+
+        Args:
+            shapes: layer name → (rows, in) of the excerpt.
+        """
+        return Statistics(
+            {name: self.G[name][:rows] for name, (rows, _) in shapes.items() if self.G},
+            {name: self.X[name] for name in shapes if self.X},
+            self.sequences,
+            self.losses,
+            self.provenance,
+        )
+
 
 def measure_statistics(
     model: nn.Module,

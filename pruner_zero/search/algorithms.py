@@ -25,7 +25,7 @@ from deap import base, tools
 
 from pruner_zero.metric import Metric
 from pruner_zero.search.config import SearchConfig
-from pruner_zero.search.individual import Candidate, FitnessResult, Individual
+from pruner_zero.search.individual import Candidate, FitnessResult, Individual, Ranked
 from pruner_zero.search.primitives import metric_to_nodes, primitive_set, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
 from pruner_zero.search.variation import variation_toolbox
@@ -60,17 +60,20 @@ class SearchAlgorithm(ABC):
         self.population: list[Individual] = []
         self.hall_of_fame = tools.HallOfFame(config.hall_of_fame, similar=_same_masks)
         self.asked = 0
+        self.refused = 0
         self.seeds = config.seed_metrics()
 
-    def ask(self) -> Candidate:
+    def ask(self, is_repeat: Callable[[Metric, str | None], bool] | None = None) -> Candidate:
         """Make the next candidate, preferring one that the population does not hold."""
         known = {str(tree_to_metric(member)) for member in self.population}
         with drawing_from(self.generator):
             for _ in range(self.config.variation.attempts):
                 operation, parents, proposal = self.seed() or self.propose()
                 individual, metric = self.toolbox.simplify(proposal)
-                if str(metric) not in known:
+                repeat = str(metric) in known or (is_repeat and is_repeat(metric, None))
+                if not repeat:
                     break
+                self.refused += 1
         self.asked += 1
         individual.number = self.asked
         return Candidate(
@@ -92,7 +95,7 @@ class SearchAlgorithm(ABC):
         individual.fitness.values = (result.perplexity,)
         individual.digest = result.digest
         individual.losses = result.losses
-        if result.reason is None:
+        if result.reason is None and result.complete:
             self.hall_of_fame.update([individual])
         twin = next((m for m in self.population if _same_masks(m, individual)), None)
         if twin is not None:
@@ -114,9 +117,13 @@ class SearchAlgorithm(ABC):
         """Its perplexity on the search windows, infinity before any succeeded."""
         return self.hall_of_fame[0].fitness.values[0] if len(self.hall_of_fame) else float("inf")
 
-    def ranking(self) -> list[tuple[Metric, float]]:
-        """The hall of fame, best first: metric and search perplexity."""
-        return [(tree_to_metric(m), m.fitness.values[0]) for m in self.hall_of_fame]
+    def ranking(self) -> list[Ranked]:
+        """The hall of fame, best first."""
+        return [Ranked(tree_to_metric(m), m.scope, m.fitness.values[0]) for m in self.hall_of_fame]
+
+    def place(self, rank: int) -> Individual | None:
+        """The holder of a place in the hall of fame, from 1; None while it is free."""
+        return self.hall_of_fame[rank - 1] if rank <= len(self.hall_of_fame) else None
 
     @abstractmethod
     def propose(self) -> Proposal:

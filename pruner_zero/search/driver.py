@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from pruner_zero.metric import Metric
 from pruner_zero.search.algorithms import SearchAlgorithm
 from pruner_zero.search.individual import Candidate, FitnessResult
 from pruner_zero.search.run_folder import RunFolder
+
+
+class Evaluator(Protocol):
+    """What a search needs of a fitness; ``FitnessWorker`` is one."""
+
+    @property
+    def full_tokens(self) -> int:
+        """Predicted tokens of an evaluation that is not stopped early."""
+
+    def evaluate(
+        self, metric: Metric, scope: str | None = None, rival: Sequence[float] | None = None
+    ) -> FitnessResult:
+        """Give a metric's fitness; never raises for a bad metric."""
+
+    def is_repeat(self, metric: Metric, scope: str | None) -> bool:
+        """Whether a metric looks like one that was evaluated."""
 
 
 @dataclass
@@ -16,16 +34,55 @@ class Progress:
     """How far a search is.
 
     Attributes:
+        full_tokens: predicted tokens of one evaluation that is not stopped early.
         candidates: made so far.
-        evaluations: forward evaluations so far; known masks and failures cost none.
+        evaluations: candidates that needed the model, or would have without an earlier run.
+        cost: predicted tokens of these.
+        computed: predicted tokens that were computed; less than ``cost`` where the ledger helped.
+        known_by: how many candidates were known, by what.
+        stopped_early: how many lost their race.
+        failed: how many gave no usable masks or loss.
+        refused: offspring dropped because the probe showed a repeat.
         seconds: spent in this process.
         stopped: why the search ended, empty while it goes on.
     """
 
+    full_tokens: int
     candidates: int = 0
     evaluations: int = 0
+    cost: int = 0
+    computed: int = 0
+    known_by: dict[str, int] = field(default_factory=dict)
+    stopped_early: int = 0
+    failed: int = 0
+    refused: int = 0
     seconds: float = 0.0
     stopped: str = ""
+
+    @property
+    def equivalents(self) -> float:
+        """The cost as a number of full evaluations."""
+        return self.cost / self.full_tokens
+
+    def add(self, result: FitnessResult) -> None:
+        """Count one result."""
+        self.candidates += 1
+        self.evaluations += result.cost > 0
+        self.cost += result.cost
+        self.computed += result.tokens
+        self.failed += result.reason is not None
+        if result.known_by:
+            self.known_by[result.known_by] = self.known_by.get(result.known_by, 0) + 1
+        if result.known_by in (None, "ledger"):
+            self.stopped_early += not result.complete
+
+    @classmethod
+    def of(cls, full_tokens: int, records: Iterable[Mapping[str, Any]]) -> Progress:
+        """The progress that a log of evaluations shows."""
+        progress = cls(full_tokens)
+        for record in records:
+            progress.add(FitnessResult.from_record(record))
+        return progress
 
 
 Observer = Callable[[SearchAlgorithm, Candidate, FitnessResult, Progress], None]
@@ -33,19 +90,23 @@ Observer = Callable[[SearchAlgorithm, Candidate, FitnessResult, Progress], None]
 
 def run_search(
     algorithm: SearchAlgorithm,
-    evaluate: Callable[[Candidate], FitnessResult],
+    evaluator: Evaluator,
     folder: RunFolder | None = None,
     observer: Observer | None = None,
-    evaluations: int = 0,
+    progress: Progress | None = None,
+    place: int | None = None,
+    refuse_repeats: bool = True,
 ) -> Progress:
     """Ask, evaluate, tell, record, until the budget is spent.
 
     Args:
         algorithm: a new or a restored one.
-        evaluate: gives a candidate's fitness; never raises for a bad metric.
+        evaluator: gives fitness.
         folder: where every evaluation is logged and checkpointed.
         observer: called after each.
-        evaluations: forward evaluations that a resumed run has behind it.
+        progress: of the run that is resumed.
+        place: rank in the hall of fame that candidates compete for, by default its last.
+        refuse_repeats: let the probe drop offspring that look like an evaluated one.
 
     Returns:
         The progress, with the reason for stopping. Ctrl-C stops between two candidates or drops
@@ -53,12 +114,15 @@ def run_search(
     """
     config = algorithm.config
     start = time.monotonic()
-    progress = Progress(algorithm.asked, evaluations)
+    progress = progress or Progress(evaluator.full_tokens, algorithm.asked)
+    progress.stopped = ""
+    place = place or config.hall_of_fame
+    is_repeat = evaluator.is_repeat if refuse_repeats else None
 
     def stop() -> str:
         if progress.candidates >= config.candidates:
             return "all generations done"
-        if config.evaluations is not None and progress.evaluations >= config.evaluations:
+        if config.evaluations is not None and progress.equivalents >= config.evaluations:
             return "evaluation budget spent"
         if config.minutes is not None and progress.seconds >= config.minutes * 60:
             return "time budget spent"
@@ -66,11 +130,14 @@ def run_search(
 
     try:
         while not (reason := stop()):
-            candidate = algorithm.ask()
-            result = evaluate(candidate)
+            candidate = algorithm.ask(is_repeat)
+            rival = algorithm.place(place)
+            result = evaluator.evaluate(
+                candidate.metric, candidate.individual.scope, rival.losses if rival else None
+            )
             algorithm.tell(candidate, result)
-            progress.candidates = algorithm.asked
-            progress.evaluations += result.tokens > 0
+            progress.add(result)
+            progress.refused = algorithm.refused
             progress.seconds = time.monotonic() - start
             if folder:
                 folder.append(candidate.record(result), algorithm.state())
@@ -78,6 +145,9 @@ def run_search(
             if observer:
                 observer(algorithm, candidate, result, progress)
         progress.stopped = reason
+        if folder:
+            # A kill after the last candidate may have come before its ranking was written.
+            folder.write_ranking(algorithm.ranking())
     except KeyboardInterrupt:
         progress.stopped = "interrupted"
     return progress

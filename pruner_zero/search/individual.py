@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from deap import base, gp
 
@@ -40,27 +41,60 @@ class Individual(gp.PrimitiveTree):
         self.losses: tuple[float, ...] = ()
 
 
+class Ranked(NamedTuple):
+    """A place in the hall of fame: the metric, its scope and its perplexity on search windows."""
+
+    metric: Metric
+    scope: str | None
+    perplexity: float
+
+
 @dataclass(frozen=True)
 class FitnessResult:
     """What evaluating one metric gave.
 
     Attributes:
         perplexity: on the search windows; infinity when the metric failed.
-        tokens: predicted tokens; 0 when no forward pass was needed.
+        tokens: predicted tokens that were computed; 0 when no forward pass was needed.
+        cost: predicted tokens that it took or, had no earlier run been of help, would have taken.
         seconds: wall-clock time of the evaluation.
         reason: why it failed, None when it did not.
         digest: identity of the masks: equal digests are equal pruned models.
-        cached: whether the perplexity was known from an earlier metric with the same masks.
         losses: negative log likelihood of each evaluated window, in nats, in the order of the text.
+        complete: False when racing stopped the evaluation early; the perplexity is then an
+            estimate and the metric is no candidate for the hall of fame.
+        known_by: what made a forward pass needless: ``expression`` or ``digest`` (seen in this
+            run), ``ledger`` (in an earlier one), None when there was one.
+        fingerprint: the look of its masks on the probe, None when there is none.
     """
 
     perplexity: float
-    tokens: int
-    seconds: float
+    tokens: int = 0
+    cost: int = 0
+    seconds: float = 0.0
     reason: str | None = None
     digest: str | None = None
-    cached: bool = False
     losses: tuple[float, ...] = ()
+    complete: bool = True
+    known_by: str | None = None
+    fingerprint: str | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> FitnessResult:
+        """Return the result that a record of the evaluation log holds."""
+        infinite = float("inf")
+        return cls(
+            perplexity=infinite if record["perplexity"] is None else record["perplexity"],
+            tokens=record["tokens"],
+            cost=record["cost"],
+            seconds=record["seconds"],
+            reason=record["reason"],
+            digest=record["digest"],
+            losses=tuple(infinite if loss is None else loss for loss in record["losses"]),
+            complete=record["complete"],
+            known_by=record["known_by"],
+            fingerprint=record["fingerprint"],
+        )
 
 
 @dataclass(frozen=True)
@@ -98,8 +132,12 @@ class Candidate:
             "scope": self.individual.scope,
             "perplexity": result.perplexity if finite else None,
             "reason": result.reason,
+            "complete": result.complete,
+            "losses": [loss if math.isfinite(loss) else None for loss in result.losses],
             "tokens": result.tokens,
+            "cost": result.cost,
             "seconds": round(result.seconds, 4),
-            "cached": result.cached,
+            "known_by": result.known_by,
             "digest": result.digest,
+            "fingerprint": result.fingerprint,
         }

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
-from pruner_zero.metric import Metric
+from pruner_zero.search.individual import Ranked
 
 CHECKPOINT_VERSION = 2
 Record = dict[str, Any]
@@ -42,6 +45,15 @@ class RunFolder:
         self.hall_of_fame = path / "hall_of_fame.json"
         self.results = path / "results.json"
         self.table = path / "results.md"
+        self._lock = FileLock(path / ".lock")
+
+    def lock(self) -> bool:
+        """Claim the folder for this process until it ends; False when another one has it."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        return True
 
     def begin(self, config: str) -> None:
         """Start a new run.
@@ -51,35 +63,47 @@ class RunFolder:
         """
         if self.log.exists():
             raise UserError(f"{self.path} already holds a run: choose another folder or resume it")
+        self.lock()
         write_atomic(self.config, config)
         self.log.touch()
 
     def append(self, record: Record, state: dict[str, Any]) -> None:
-        """Log one evaluation, then checkpoint the search as it is after it."""
-        with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record, allow_nan=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        write_json(
-            self.checkpoint,
-            {"version": CHECKPOINT_VERSION, "state": state},
-            indent=None,
-        )
+        """Log one evaluation, then checkpoint the search as it is after it.
 
-    def write_ranking(self, ranking: list[tuple[Metric, float]]) -> None:
+        Raises:
+            UserError: when the disk is full or cannot be written; the folder can be resumed.
+        """
+        try:
+            with self.log.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record, allow_nan=False) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            write_json(
+                self.checkpoint,
+                {"version": CHECKPOINT_VERSION, "state": state},
+                indent=None,
+            )
+        except OSError as error:
+            raise UserError(
+                f"cannot write the run folder {self.path} ({error.strerror}): make room and "
+                f"continue with resume={self.path}; the checkpoint before this candidate is whole"
+            ) from error
+
+    def write_ranking(self, ranking: Iterable[Ranked]) -> None:
         """Write the hall of fame, best first, and the best metric as a public JSON tree."""
         entries = [
             {
-                "expression": str(metric),
-                "nodes": metric.size,
-                "search_perplexity": perplexity,
-                "tree": metric.to_json(),
+                "expression": str(entry.metric),
+                "scope": entry.scope,
+                "nodes": entry.metric.size,
+                "search_perplexity": entry.perplexity,
+                "tree": entry.metric.to_json(),
             }
-            for metric, perplexity in ranking
+            for entry in ranking
         ]
         write_json(self.hall_of_fame, entries)
-        if ranking:
-            write_json(self.best, ranking[0][0].to_json(), indent=4)
+        if entries:
+            write_json(self.best, entries[0]["tree"], indent=4)
 
     def records(self) -> list[Record]:
         """Return all complete lines of the log; a line that a kill cut short is left out."""
@@ -97,7 +121,7 @@ class RunFolder:
         Raises:
             UserError: when the folder holds no run, or one of another version.
         """
-        if not self.log.exists():
+        if not self.config.exists():
             raise UserError(f"{self.path} holds no run to resume")
         if not self.checkpoint.exists():
             write_atomic(self.log, "")

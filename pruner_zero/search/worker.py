@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,29 +17,43 @@ from pruner_zero.model.masks import InvalidScores, LayerMask, prune_masks
 from pruner_zero.model.perplexity import negative_log_likelihoods, perplexity_of
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.scoring import scorer
-from pruner_zero.model.sparsity import SparsityPattern
+from pruner_zero.model.sparsity import SparsityPattern, Unstructured, with_scope
 from pruner_zero.model.statistics import Statistics
+from pruner_zero.search.fingerprint import Probe
 from pruner_zero.search.individual import FitnessResult
+from pruner_zero.search.ledger import LedgerContext
+from pruner_zero.search.racing import Race, RacingConfig, estimated_nll, race
+
+WHOLE = RacingConfig(enabled=False)
 
 
 class FitnessWorker:
     """Evaluates metrics on one model, which is dense again after every call, also after errors.
 
     Equal masks make equal pruned models, so a metric whose masks were seen before gets the known
-    perplexity without a forward pass.
+    perplexity without a forward pass. What the ledger knows is not computed again, but it is
+    charged like new work, so that a search takes the same course with and without a ledger.
 
     Args:
         model: a dense causal language model, on its device.
         statistics: of this model.
-        ids: the search windows, [N, L] int64.
+        ids: the search windows, [N, L] int64; all candidates see them in this order.
         pattern: what is pruned.
+        racing: when an evaluation may stop early; by default never.
+        ledger: where losses are kept for other runs.
 
     Raises:
         UserError: when the pattern does not fit a layer, before any work.
     """
 
     def __init__(
-        self, model: nn.Module, statistics: Statistics, ids: Tensor, pattern: SparsityPattern
+        self,
+        model: nn.Module,
+        statistics: Statistics,
+        ids: Tensor,
+        pattern: SparsityPattern,
+        racing: RacingConfig = WHOLE,
+        ledger: LedgerContext | None = None,
     ) -> None:
         """Copy the dense weights; nothing is computed yet."""
         self.model = model
@@ -45,56 +61,184 @@ class FitnessWorker:
         pattern.check(self.layers)
         self.pattern = pattern
         self.ids = ids
+        self.racing = racing
+        self.ledger = ledger
         self.head = CausalHead.of(model)
         self.statistics = statistics.to(self.head.device)
         self.dense = DenseWeights(self.layers)
-        self.known: dict[str, float] = {}
+        self.probe = Probe(self.layers, self.dense, self.statistics)
+        self._results: dict[str, FitnessResult] = {}
+        self._digests: dict[tuple[str, str], str] = {}
+        self._fingerprints: set[str] = set()
 
-    def evaluate(self, metric: Metric) -> FitnessResult:
+    @property
+    def window_tokens(self) -> int:
+        """Predicted tokens per search window."""
+        return self.ids.shape[1] - 1
+
+    @property
+    def full_tokens(self) -> int:
+        """Predicted tokens of one evaluation that is not stopped early."""
+        return len(self.ids) * self.window_tokens
+
+    def evaluate(
+        self, metric: Metric, scope: str | None = None, rival: Sequence[float] | None = None
+    ) -> FitnessResult:
         """Prune by the metric, measure perplexity on the search windows, restore.
 
         A metric that gives NaN, Inf or constant scores, or a model whose loss is not finite, is
         a result with its reason and infinite perplexity.
-        """
-        return self._measure(metric, self.ids, self.known)
 
-    def perplexity(self, metric: Metric | None, ids: Tensor) -> float:
+        Args:
+            metric: the metric.
+            scope: whose scores compete, None for the pattern's own.
+            rival: losses, on all windows, of the one whose place the metric competes for.
+        """
+        start = time.perf_counter()
+        pattern = with_scope(self.pattern, scope)
+        key = (str(metric), _scope_name(pattern))
+        fingerprint = self.probe.fingerprint(metric, pattern)
+        if fingerprint:
+            self._fingerprints.add(fingerprint)
+        result = self._known(key)
+        if result is None:
+            result = self._from_ledger(key, rival) or self._from_model(metric, pattern, key, rival)
+        if result.digest and result.digest not in self._results:
+            self._results[result.digest] = result
+            self._digests[key] = result.digest
+        return replace(result, seconds=time.perf_counter() - start, fingerprint=fingerprint)
+
+    def is_repeat(self, metric: Metric, scope: str | None) -> bool:
+        """Whether a metric looks on the probe like one that was evaluated; costs milliseconds."""
+        pattern = with_scope(self.pattern, scope)
+        return self.probe.fingerprint(metric, pattern) in self._fingerprints
+
+    def perplexity(self, metric: Metric | None, ids: Tensor, scope: str | None = None) -> float:
         """Perplexity on other text: of the model pruned by a metric, or dense for None.
 
         Args:
             metric: the metric, or None.
             ids: [N, L] int64.
+            scope: whose scores compete, None for the pattern's own.
         """
         if metric is None:
-            return perplexity_of(*self._loss(ids))
-        return self._measure(metric, ids, {}).perplexity
+            return _perplexity(self._losses(ids), ids)
+        score = scorer(metric, self.statistics, self.dense)
+        masks = prune_masks(self.layers, score, with_scope(self.pattern, scope))
+        try:
+            with self.dense.pruned(masks):
+                return _perplexity(self._losses(ids), ids)
+        except InvalidScores:
+            return float("inf")
 
-    def _measure(self, metric: Metric, ids: Tensor, known: dict[str, float]) -> FitnessResult:
+    def remember(self, record: Mapping[str, Any]) -> None:
+        """Take back what an earlier process of this run evaluated, from its log."""
+        if record["fingerprint"]:
+            self._fingerprints.add(record["fingerprint"])
+        if record["digest"]:
+            result = FitnessResult.from_record(record)
+            self._results.setdefault(record["digest"], result)
+            group = _scope_name(with_scope(self.pattern, record["scope"]))
+            self._digests[record["simplified"], group] = record["digest"]
+
+    def _known(self, key: tuple[str, str]) -> FitnessResult | None:
+        digest = self._digests.get(key)
+        return None if digest is None else self._again(digest, "expression")
+
+    def _again(self, digest: str, level: str) -> FitnessResult:
+        return replace(self._results[digest], tokens=0, cost=0, known_by=level)
+
+    def _from_ledger(
+        self, key: tuple[str, str], rival: Sequence[float] | None
+    ) -> FitnessResult | None:
+        """The result without touching the model, where the ledger knows enough for it."""
+        digest = self.ledger.digest(*key) if self.ledger else None
+        if self.ledger is None or digest is None:
+            return None
+        if digest in self._results:
+            return self._again(digest, "digest")
+        known = self.ledger.losses(digest)
+        run = race(
+            lambda n: known[:n] if n <= len(known) else None,
+            len(self.ids),
+            self.window_tokens,
+            rival,
+            self.racing,
+        )
+        return None if run is None else self._result(run, digest, 0, rival, "ledger")
+
+    def _from_model(
+        self,
+        metric: Metric,
+        pattern: SparsityPattern,
+        key: tuple[str, str],
+        rival: Sequence[float] | None,
+    ) -> FitnessResult:
         start = time.perf_counter()
         digest = MaskDigest()
 
         def digested() -> Iterator[LayerMask]:
             score = scorer(metric, self.statistics, self.dense)
-            for layer, mask in prune_masks(self.layers, score, self.pattern):
+            for layer, mask in prune_masks(self.layers, score, pattern):
                 digest.update(layer.name, mask)
                 yield layer, mask
 
         try:
             with self.dense.pruned(digested()):
                 identity = digest.hexdigest()
-                cached = identity in known
-                tokens = 0
-                if not cached:
-                    nll, tokens = self._loss(ids)
-                    known[identity] = perplexity_of(nll, tokens)
-        except InvalidScores as failure:
-            seconds = time.perf_counter() - start
-            return FitnessResult(float("inf"), 0, seconds, reason=str(failure))
-        perplexity = known[identity]
-        reason = None if perplexity < float("inf") else "loss is not finite"
-        seconds = time.perf_counter() - start
-        return FitnessResult(perplexity, tokens, seconds, reason, identity, cached)
+                if identity in self._results:
+                    self._digests[key] = identity
+                    return self._again(identity, "digest")
+                known = self.ledger.losses(identity) if self.ledger else ()
+                losses = list(known)
 
-    def _loss(self, ids: Tensor) -> tuple[float, int]:
-        nll, tokens = negative_log_likelihoods(self.model, ids, window=ids.shape[1], head=self.head)
-        return float(nll.sum()), int(tokens.sum())
+                def first(count: int) -> list[float]:
+                    if len(losses) < count:
+                        losses.extend(self._losses(self.ids[len(losses) : count]))
+                    return losses[:count]
+
+                run = race(first, len(self.ids), self.window_tokens, rival, self.racing)
+        except InvalidScores as failure:
+            return FitnessResult(float("inf"), reason=str(failure))
+        assert run is not None  # the model gives every loss that is asked for
+        if self.ledger:
+            seconds = time.perf_counter() - start
+            self.ledger.record(*key, identity, tuple(losses), seconds)
+        computed = len(losses) - len(known)
+        return self._result(run, identity, computed, rival, None if computed else "ledger")
+
+    def _result(
+        self,
+        run: Race,
+        digest: str,
+        computed: int,
+        rival: Sequence[float] | None,
+        known_by: str | None,
+    ) -> FitnessResult:
+        if run.complete or rival is None:
+            perplexity = _perplexity(run.losses, self.ids)
+        else:
+            nll = estimated_nll(run.losses, rival, self.window_tokens)
+            perplexity = perplexity_of(nll, self.full_tokens)
+        return FitnessResult(
+            perplexity=perplexity,
+            tokens=computed * self.window_tokens,
+            cost=len(run.losses) * self.window_tokens,
+            reason=None if perplexity < float("inf") else "loss is not finite",
+            digest=digest,
+            losses=run.losses,
+            complete=run.complete,
+            known_by=known_by,
+        )
+
+    def _losses(self, ids: Tensor) -> list[float]:
+        nll, _ = negative_log_likelihoods(self.model, ids, window=ids.shape[1], head=self.head)
+        return [float(value) for value in nll]
+
+
+def _perplexity(losses: Sequence[float], ids: Tensor) -> float:
+    return perplexity_of(sum(losses), len(losses) * (ids.shape[1] - 1))
+
+
+def _scope_name(pattern: SparsityPattern) -> str:
+    return pattern.scope if isinstance(pattern, Unstructured) else "group"

@@ -36,30 +36,46 @@ def test_complete_run_leaves_complete_folder(tiny_arguments, tmp_path, capsys):
     records = [json.loads(line) for line in (folder / "evaluations.jsonl").open()]
     assert [record["evaluation"] for record in records] == list(range(1, 25))
     wanted = {"expression", "simplified", "parents", "operation", "perplexity", "tokens",
-              "generation", "seconds", "reason", "digest", "cached"}  # fmt: skip
+              "generation", "seconds", "reason", "digest", "known_by",
+              "losses", "complete", "cost", "fingerprint", "scope"}  # fmt: skip
     assert all(wanted <= set(record) for record in records)
     results = json.loads((folder / "results.json").read_text())
     names = [row["method"] for row in results["table"]]
-    assert names == ["dense", "magnitude", "wanda", "pruner-zero", "best of this search"]
+    assert names == ["dense", "magnitude", "wanda", "pruner-zero", "sparsegpt",
+                     "best of this search"]  # fmt: skip
     assert results["provenance"]["torch"] and results["provenance"]["device"]
     best = Metric.from_json(folder / "best_metric.json")
-    succeeded = [r for r in records if r["perplexity"] is not None]
-    lowest = min(succeeded, key=lambda r: r["perplexity"])
-    assert str(best) == lowest["simplified"] == results["best"]["expression"]
+    complete = [r for r in records if r["perplexity"] is not None and r["complete"]]
+    lowest = min(complete, key=lambda r: r["perplexity"])
+    hall = json.loads((folder / "hall_of_fame.json").read_text())
+    assert hall[0]["expression"] == lowest["simplified"]
+    # The validation split, not the search split, chooses.
+    picks = results["validation"]
+    assert {p["expression"] for p in picks} == {h["expression"] for h in hall[:5]}
+    values = [p["validation_perplexity"] for p in picks]
+    assert values == sorted(values)
+    assert str(best) == picks[0]["expression"] == results["best"]["expression"]
     assert "sparsity: '0.5'" in (folder / "config.yaml").read_text()
     printed = capsys.readouterr().out
     assert str(best) in printed and str(folder / "best_metric.json") in printed
 
-    # The same command again: same search, statistics from the cache.
+    # The same command again: same search, statistics from the cache, losses from the ledger.
     again = tmp_path / "again"
     assert run(*tiny_arguments[:-1], f"hydra.run.dir={again}", "seed=0") == 0
     assert "measuring gradients" not in capsys.readouterr().out
 
-    def timeless(path: Path) -> list[dict]:
+    def course(path: Path) -> list[dict]:
         lines = [json.loads(line) for line in path.open()]
-        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+        drop = ("seconds", "tokens", "known_by")
+        return [{k: v for k, v in line.items() if k not in drop} for line in lines]
 
-    assert timeless(again / "evaluations.jsonl") == timeless(folder / "evaluations.jsonl")
+    assert course(again / "evaluations.jsonl") == course(folder / "evaluations.jsonl")
+    counts = json.loads((again / "results.json").read_text())["search"]
+    assert counts["tokens_computed"] == 0 < counts["tokens"] == results["search"]["tokens"]
+    # And without a ledger: again the same.
+    alone = tmp_path / "alone"
+    assert run(*tiny_arguments[:-1], f"hydra.run.dir={alone}", "seed=0", "ledger=off") == 0
+    assert course(alone / "evaluations.jsonl") == course(folder / "evaluations.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +146,7 @@ def test_occupied_folder_and_changed_settings_are_refused(tiny_arguments, tmp_pa
     assert "other values of seed, sparsity" in resumed
 
 
-def test_kill_and_resume_equals_one_run(tiny_arguments, tmp_path):
+def test_kill_and_the_same_command_again(tiny_arguments, tmp_path):
     whole = tmp_path / "whole"
     settings = [*tiny_arguments[:-1], "search.generations=6"]
     assert run(*settings, f"hydra.run.dir={whole}") == 0
@@ -144,7 +160,8 @@ def test_kill_and_resume_equals_one_run(tiny_arguments, tmp_path):
             process.wait()
         time.sleep(0.005)
     assert process.returncode == -signal.SIGKILL
-    assert run(*settings, f"resume={folder}", f"hydra.run.dir={tmp_path / 'unused'}") == 0
+    # A finished run and one of other settings lie beside it: neither is taken for it.
+    assert run(*settings, "resume=auto", f"hydra.run.dir={tmp_path / 'unused'}") == 0
     for name in ("hall_of_fame.json", "checkpoint.json"):
         assert (folder / name).read_text() == (whole / name).read_text()
     assert not (tmp_path / "unused").exists()

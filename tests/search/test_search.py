@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -16,7 +19,7 @@ from pruner_zero.metric import Metric
 from pruner_zero.search.algorithms import make_algorithm
 from pruner_zero.search.config import SearchConfig, VariationConfig
 from pruner_zero.search.driver import run_search
-from pruner_zero.search.individual import Candidate, FitnessResult
+from pruner_zero.search.individual import FitnessResult
 from pruner_zero.search.run_folder import RunFolder
 
 
@@ -24,25 +27,41 @@ def simplify(metric: Metric) -> Metric:
     return metric.simplified("rank")
 
 
-def fitness(candidate: Candidate) -> FitnessResult:
-    """A stand-in for a model: a deterministic landscape with failures and equal masks."""
-    return landscape(candidate.metric)
-
-
 def landscape(metric: Metric) -> FitnessResult:
     digest = hashlib.sha256(str(metric).encode()).hexdigest()[:8]
     value = int(digest, 16) % 997
     if value % 7 == 0:
-        return FitnessResult(float("inf"), 0, 0.0, reason="NaN scores in a layer")
-    return FitnessResult(10 + value / 10, 100, 0.0, digest=f"{value % 500}")
+        return FitnessResult(float("inf"), reason="NaN scores in a layer")
+    return FitnessResult(10 + value / 10, 100, 100, digest=f"{value % 500}")
 
 
-def run(seed=0, folder=None, evaluate=fitness, **settings):
+class Landscape:
+    """A stand-in for a model: a deterministic landscape with failures and equal masks."""
+
+    full_tokens = 100
+
+    def __init__(self, interrupt_at=None):
+        self.calls, self.interrupt_at = 0, interrupt_at
+
+    def evaluate(self, metric, scope=None, rival=None):
+        self.calls += 1
+        if self.calls == self.interrupt_at:
+            raise KeyboardInterrupt
+        return landscape(metric)
+
+    def is_repeat(self, metric, scope):
+        return False
+
+
+def run(seed=0, folder=None, evaluator=None, **settings):
     config = SearchConfig(**{"population_size": 10, "generations": 6, **settings})
     algorithm = make_algorithm(config, seed, simplify)
     seen = []
     progress = run_search(
-        algorithm, evaluate, folder, lambda a, c, r, p: seen.append((c, r, len(a.population)))
+        algorithm,
+        evaluator or Landscape(),
+        folder,
+        lambda a, c, r, p: seen.append((c, r, len(a.population))),
     )
     return algorithm, progress, seen
 
@@ -159,18 +178,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, kind, stop_at):
     whole.begin("")
     run(4, whole, algorithm=kind)
 
-    count = 0
-
-    def interrupted(candidate):
-        nonlocal count
-        count += 1
-        if count == stop_at:
-            raise KeyboardInterrupt
-        return fitness(candidate)
-
     folder = RunFolder(tmp_path / "parts")
     folder.begin("")
-    _, progress, _ = run(4, folder, interrupted, algorithm=kind)
+    _, progress, _ = run(4, folder, Landscape(interrupt_at=stop_at), algorithm=kind)
     assert progress.stopped == "interrupted"
     with folder.log.open("a") as stream:
         stream.write('{"evaluation": 999, "cut sho')  # as a kill leaves it
@@ -180,7 +190,49 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, kind, stop_at):
     saved = folder.resume()
     if saved:
         algorithm.restore(saved[0])
-    run_search(algorithm, fitness, folder)
+    run_search(algorithm, Landscape(), folder)
+    for name in ("evaluations.jsonl", "checkpoint.json", "hall_of_fame.json", "best_metric.json"):
+        assert (folder.path / name).read_text() == (whole.path / name).read_text(), name
+
+
+def in_child(work, seconds):
+    """Run a function in a forked process and kill it after some time; whether it was at work."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    time.sleep(seconds)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("kind", ["steady_state", "random"])
+def test_kills_at_many_random_instants_change_nothing(tmp_path, kind):
+    settings = {"population_size": 10, "generations": 12, "algorithm": kind}
+
+    def go_on(folder):
+        algorithm = make_algorithm(SearchConfig(**settings), 7, simplify)
+        if folder.config.exists():
+            saved = folder.resume()
+            if saved:
+                algorithm.restore(saved[0])
+        else:
+            folder.begin("")
+        run_search(algorithm, Landscape(), folder)
+
+    whole = RunFolder(tmp_path / "whole")
+    began = time.monotonic()
+    go_on(whole)
+    long = time.monotonic() - began
+    generator = random.Random(0)
+    kills = 0
+    folder = RunFolder(tmp_path / "parts")
+    while in_child(lambda: go_on(RunFolder(folder.path)), generator.random() * long / 4):
+        kills += 1
+    assert kills >= 3
     for name in ("evaluations.jsonl", "checkpoint.json", "hall_of_fame.json", "best_metric.json"):
         assert (folder.path / name).read_text() == (whole.path / name).read_text(), name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -11,9 +12,13 @@ from pruner_zero.errors import UserError
 from pruner_zero.metric import Metric
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.perplexity import perplexity
-from pruner_zero.model.sparsity import NofM, Unstructured
+from pruner_zero.model.sparsity import SCOPES, NofM, Unstructured
 from pruner_zero.model.statistics import measure_statistics
 from pruner_zero.model.tiny import random_tiny
+from pruner_zero.search.individual import Candidate, Individual
+from pruner_zero.search.ledger import Ledger
+from pruner_zero.search.primitives import metric_to_nodes, primitive_set
+from pruner_zero.search.racing import RacingConfig
 from pruner_zero.search.worker import FitnessWorker
 
 IDS = torch.randint(3, 259, (3, 24), generator=torch.Generator().manual_seed(0))
@@ -55,7 +60,7 @@ def test_equal_masks_cost_no_forward_pass(model, statistics):
     first = worker.evaluate(Metric.parse("W"))
     second = worker.evaluate(Metric.parse("sqr(W)"))
     assert (second.perplexity, second.digest) == (first.perplexity, first.digest)
-    assert (first.cached, second.cached, second.tokens) == (False, True, 0)
+    assert (first.known_by, second.known_by, second.tokens) == (None, "digest", 0)
 
 
 @pytest.mark.parametrize(
@@ -103,3 +108,90 @@ def test_cuda_agrees_with_the_cpu(model, statistics):
     result = gpu.evaluate(Metric.named("wanda"))
     assert result.digest == cpu.digest
     assert result.perplexity == pytest.approx(cpu.perplexity, rel=1e-3)
+
+
+def test_racing_stops_the_hopeless_and_says_so(model, statistics):
+    ids = torch.randint(3, 259, (8, 24), generator=torch.Generator().manual_seed(1))
+    worker = FitnessWorker(model, statistics, ids, Unstructured(0.5), RacingConfig())
+    good = worker.evaluate(Metric.named("wanda"))
+    assert good.complete and len(good.losses) == 8
+    rival = [loss - 60 for loss in good.losses]  # far better on every window
+    bad = worker.evaluate(Metric.parse("neg(W)"), rival=rival)
+    assert not bad.complete and bad.losses == bad.losses[:1]
+    assert bad.tokens == bad.cost == 23
+    again = worker.evaluate(Metric.parse("sub(G, add(W, G))"), rival=None)
+    assert (again.perplexity, again.complete, again.cost) == (bad.perplexity, False, 0)
+    # Its estimate: the rival's loss and the difference seen so far.
+    nll = sum(rival) + (bad.losses[0] - rival[0]) * 8
+    assert bad.perplexity == pytest.approx(math.exp(nll / (8 * 23)))
+
+
+def test_ledger_replaces_the_model_and_changes_nothing(model, statistics, tmp_path, monkeypatch):
+    def worker(racing=True):
+        ledger = Ledger(tmp_path / "ledger.sqlite").context({"model": "tiny"})
+        config = RacingConfig(enabled=racing)
+        return FitnessWorker(model, statistics, IDS, Unstructured(0.5), config, ledger)
+
+    rival = [1.0, 1.0, 1.0]
+    first = worker()
+    results = [
+        first.evaluate(Metric.named("wanda")),
+        first.evaluate(Metric.parse("neg(W)"), "layer", rival),
+    ]
+    assert [len(r.losses) for r in results] == [3, 1]
+    second = worker()
+    monkeypatch.setattr("pruner_zero.search.worker.prune_masks", None)  # no masks are made
+    known = [
+        second.evaluate(Metric.named("wanda")),
+        second.evaluate(Metric.parse("neg(W)"), "layer", rival),
+    ]
+    assert [(r.perplexity, r.losses, r.cost) for r in known] == [
+        (r.perplexity, r.losses, r.cost) for r in results
+    ]
+    assert [(r.tokens, r.known_by) for r in known] == [(0, "ledger")] * 2
+    monkeypatch.undo()
+    # A search that does not race goes on where the other one stopped.
+    longer = worker(racing=False).evaluate(Metric.parse("neg(W)"), "layer", rival)
+    assert (longer.complete, longer.tokens, longer.cost) == (True, 2 * 23, 3 * 23)
+    assert longer.losses[:1] == results[1].losses
+
+
+def test_scope_changes_the_masks_and_is_part_of_what_is_known(model, statistics):
+    worker = FitnessWorker(model, statistics, IDS, Unstructured(0.5))
+    digests = {scope: worker.evaluate(Metric.named("wanda"), scope).digest for scope in SCOPES}
+    assert len(set(digests.values())) == 4
+    assert worker.evaluate(Metric.named("wanda")).digest == digests["row"]
+    with pytest.raises(UserError, match="drop the scope"):
+        FitnessWorker(model, statistics, IDS, NofM(2, 4)).evaluate(Metric.named("wanda"), "layer")
+
+
+def test_repeats_show_on_the_probe(model, statistics):
+    worker = FitnessWorker(model, statistics, IDS, Unstructured(0.5))
+    assert not worker.is_repeat(Metric.named("wanda"), None)
+    worker.evaluate(Metric.named("wanda"))
+    assert worker.is_repeat(Metric.parse("mul(sqr(W), X)"), None)
+    assert worker.is_repeat(Metric.named("wanda"), "row")
+    assert not worker.is_repeat(Metric.named("wanda"), "model")
+    assert not worker.is_repeat(Metric.named("gradient"), None)
+    worker.evaluate(Metric.parse("sub(G, G)"))  # no valid scores: no look to repeat
+    assert not worker.is_repeat(Metric.parse("sub(W, W)"), None)
+
+
+def test_a_resumed_worker_knows_what_the_log_knows(model, statistics):
+    def candidate(metric, number):
+        individual = Individual(metric_to_nodes(metric, primitive_set()))
+        return Candidate(number, 0, "random", (), metric, metric, individual)
+
+    worker = FitnessWorker(model, statistics, IDS, Unstructured(0.5))
+    metrics = [Metric.named("wanda"), Metric.parse("sub(G, G)")]
+    records = [
+        json.loads(json.dumps(candidate(m, n).record(worker.evaluate(m))))
+        for n, m in enumerate(metrics)
+    ]
+    fresh = FitnessWorker(model, statistics, IDS, Unstructured(0.5))
+    for record in records:
+        fresh.remember(record)
+    assert fresh.is_repeat(Metric.named("wanda"), None)
+    known = fresh.evaluate(Metric.named("wanda"))
+    assert (known.known_by, known.cost) == ("expression", 0)
+    assert known.losses == worker.evaluate(Metric.named("wanda")).losses

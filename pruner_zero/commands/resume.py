@@ -1,0 +1,80 @@
+"""Which run to continue: the one that is named, or the last unfinished one of these settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pruner_zero.errors import UserError
+from pruner_zero.search.run_folder import RunFolder
+
+# What may differ between a run and its continuation: how long it goes on, and where.
+_FREE = ("resume", "device", "cache", "ledger", "search.generations", "search.evaluations",
+         "search.minutes", "search.stagnation", "test", "validation")  # fmt: skip
+
+
+def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
+    """Return the run folder to work in and whether it holds a run to continue (then locked).
+
+    Args:
+        cfg: the composed configuration; ``resume`` is null, a run folder, or ``auto``.
+        output: the folder of a new run.
+
+    Raises:
+        UserError: the named folder holds no run, or one of other settings (which are named), or
+            another process works in it.
+    """
+    if cfg.resume == "auto":
+        # The folder itself first: hydra.run.dir may be fixed.
+        for path in _unfinished(output):
+            folder = RunFolder(path)
+            if not differing(cfg, folder) and folder.lock():
+                return folder, True
+    elif cfg.resume:
+        path = Path(cfg.resume)
+        if not (path / "config.yaml").exists():
+            raise UserError(f"resume: {path} holds no run")
+        folder = RunFolder(path)
+        keys = differing(cfg, folder)
+        if keys:
+            raise UserError(f"resume: the run was made with other values of {', '.join(keys)}")
+        if not folder.lock():
+            raise UserError(f"resume: another process works in {path}")
+        return folder, True
+    return RunFolder(output), False
+
+
+def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
+    """Return the settings that make a run another one than this configuration's."""
+    before = _flat(OmegaConf.to_container(OmegaConf.load(folder.config)))
+    now = _flat(OmegaConf.to_container(cfg, resolve=True))
+    return [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+        and not any(key == free or key.startswith(f"{free}.") for free in _FREE)
+    ]
+
+
+def _unfinished(output: Path) -> Iterator[Path]:
+    """Folders of unfinished runs beside the new one, or beside its sweep, the newest first."""
+    roots = (output.parent.glob("*/config.yaml"), output.parent.parent.glob("*/*/config.yaml"))
+    found = {file.parent.resolve(): file for root in roots for file in root}
+    files = sorted(found.values(), key=lambda f: (f.parent != output, -f.stat().st_mtime))
+    for file in files:
+        if not (file.parent / "results.json").exists():
+            yield file.parent
+
+
+def _flat(config: Any) -> dict[str, Any]:
+    """Return a configuration with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{inner}": leaf for inner, leaf in _flat(value).items()})
+        else:
+            flat[str(key)] = value
+    return flat

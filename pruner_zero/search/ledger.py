@@ -1,0 +1,242 @@
+"""The ledger: every evaluation of every run, in one SQLite database that runs and workers share.
+
+An evaluation belongs to a context (model, statistics, sparsity, corpus, split, windows) and to the
+digest of the masks. What is stored is the loss of each window, so that a search that stopped early
+and one that did not can use each other's work. SQLite's write-ahead log lets several processes
+write and survives a kill at any instant.
+"""
+
+from __future__ import annotations
+
+import array
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pruner_zero.errors import UserError
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS contexts (
+    id TEXT PRIMARY KEY, description TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS evaluations (
+    context TEXT NOT NULL REFERENCES contexts(id),
+    digest TEXT NOT NULL,
+    windows INTEGER NOT NULL,
+    losses BLOB NOT NULL,
+    expression TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    created REAL NOT NULL,
+    PRIMARY KEY (context, digest)
+);
+CREATE TABLE IF NOT EXISTS identities (
+    context TEXT NOT NULL REFERENCES contexts(id),
+    expression TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (context, expression, scope)
+);
+"""
+_KEEP_MORE = """
+INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (context, digest) DO UPDATE
+SET windows = excluded.windows, losses = excluded.losses, seconds = seconds + excluded.seconds
+WHERE excluded.windows > windows
+"""
+Announce = Callable[[str], None]
+
+
+class Ledger:
+    """One ledger file, open for reading and writing.
+
+    A file that is damaged or of another version is moved aside, and said so once; the ledger then
+    starts empty.
+
+    Args:
+        path: the database file; made when missing.
+        announce: gets a sentence when a file was moved aside.
+    """
+
+    def __init__(self, path: Path, announce: Announce | None = None) -> None:
+        """Open or make the database."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = _open(path)
+        except (sqlite3.DatabaseError, _OtherVersion) as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise UserError(f"cannot open the ledger {path}: {error}") from error
+            aside = _move_aside(path)
+            if announce:
+                announce(
+                    f"the ledger {path} is {_why(error)}: moved to {aside.name}, starting anew"
+                )
+            self._database = _open(path)
+
+    def context(self, description: Mapping[str, Any]) -> LedgerContext:
+        """The part of the ledger that belongs to one set-up.
+
+        Args:
+            description: everything that a loss depends on beside the masks, as plain JSON values.
+        """
+        text = json.dumps(dict(description), sort_keys=True)
+        name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        with _written(self):
+            self._database.execute("INSERT OR IGNORE INTO contexts VALUES (?, ?)", (name, text))
+        return LedgerContext(self, name)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield every evaluation with its context, best first inside a context."""
+        cursor = self._database.execute(
+            "SELECT c.id, c.description, e.digest, e.windows, e.losses, e.expression, e.scope, "
+            "e.seconds, e.created FROM evaluations e JOIN contexts c ON c.id = e.context "
+            "ORDER BY c.id, e.created, e.digest"
+        )
+        for name, description, digest, windows, losses, expression, scope, seconds, made in cursor:
+            yield {
+                "context": name,
+                **json.loads(description),
+                "digest": digest,
+                "windows_done": windows,
+                "losses": list(_floats(losses)),
+                "expression": expression,
+                "scope": scope,
+                "seconds": seconds,
+                "created": made,
+            }
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+class LedgerContext:
+    """One context of a ledger; made by `Ledger.context`."""
+
+    def __init__(self, ledger: Ledger, name: str) -> None:
+        self.ledger = ledger
+        self.name = name
+
+    def digest(self, expression: str, scope: str) -> str | None:
+        """The digest that this expression's masks are known to have, None when they are not."""
+        row = self.ledger._database.execute(
+            "SELECT digest FROM identities WHERE context = ? AND expression = ? AND scope = ?",
+            (self.name, expression, scope),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def losses(self, digest: str) -> tuple[float, ...]:
+        """Losses of the first windows, in nats; empty when the digest is unknown."""
+        row = self.ledger._database.execute(
+            "SELECT losses FROM evaluations WHERE context = ? AND digest = ?", (self.name, digest)
+        ).fetchone()
+        return () if row is None else _floats(row[0])
+
+    def record(
+        self,
+        expression: str,
+        scope: str,
+        digest: str,
+        losses: tuple[float, ...],
+        seconds: float,
+    ) -> None:
+        """Keep an expression's digest and its losses, unless more windows are known already.
+
+        Raises:
+            UserError: the disk is full or the file cannot be written.
+        """
+        blob = array.array("d", losses).tobytes()
+        with _written(self.ledger):
+            execute = self.ledger._database.execute
+            execute(
+                "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?)",
+                (self.name, expression, scope, digest),
+            )
+            execute(
+                _KEEP_MORE,
+                (self.name, digest, len(losses), blob, expression, scope, seconds, time.time()),
+            )
+
+
+class _OtherVersion(Exception):
+    pass
+
+
+class _written:
+    """One transaction; a disk that is full becomes a UserError."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __enter__(self) -> None:
+        try:
+            self._ledger._database.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        database = self._ledger._database
+        if error is None:
+            try:
+                database.execute("COMMIT")
+                return
+            except sqlite3.Error as failure:
+                error = failure
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> UserError:
+        return UserError(
+            f"cannot write the ledger {self._ledger.path} ({error}): make room or set ledger=off"
+        )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=60.0, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, VERSION):
+            raise _OtherVersion(version)
+        database.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {VERSION}")
+        database.execute("COMMIT")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, _OtherVersion):
+        return f"of version {error}, this program writes version {VERSION}"
+    return f"damaged ({error})"
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename a database and its companions out of the way, over nothing."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
+        number += 1
+    for suffix in ("", "-wal", "-shm"):
+        companion = path.with_name(path.name + suffix)
+        if companion.exists():
+            companion.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _floats(blob: bytes) -> tuple[float, ...]:
+    values = array.array("d")
+    values.frombytes(blob)
+    return tuple(values)
