@@ -144,8 +144,20 @@ class EvaluateCommandConfig:
     output: str = "???"
 
 
+@dataclass
+class LedgerCommandConfig:
+    """Everything that ``pruner-zero ledger`` can be told."""
+
+    top: int = 5
+    context: str | None = None
+    export: str | None = None
+    ledger: str | None = None
+    cache: str | None = None
+
+
 def register_schemas() -> None:
     """Make the schemas known to Hydra under the names that ``conf/*.yaml`` builds on."""
     ConfigStore.instance().store(name="compare_schema", node=CompareCommandConfig)
     ConfigStore.instance().store(name="evaluate_schema", node=EvaluateCommandConfig)
+    ConfigStore.instance().store(name="ledger_schema", node=LedgerCommandConfig)
     ConfigStore.instance().store(name="search_schema", node=SearchCommandConfig)
