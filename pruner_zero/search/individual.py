@@ -66,6 +66,7 @@ class FitnessResult:
         known_by: what made a forward pass needless: ``expression`` or ``digest`` (seen in this
             run), ``ledger`` (in an earlier one), None when there was one.
         fingerprint: the look of its masks on the probe, None when there is none.
+        parts: the results of which this one is the mean, where fitness is joint.
     """
 
     perplexity: float
@@ -78,6 +79,7 @@ class FitnessResult:
     complete: bool = True
     known_by: str | None = None
     fingerprint: str | None = None
+    parts: tuple[FitnessResult, ...] = ()
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> FitnessResult:
@@ -94,7 +96,24 @@ class FitnessResult:
             complete=record["complete"],
             known_by=record["known_by"],
             fingerprint=record["fingerprint"],
+            parts=tuple(cls.from_record(part) for part in record.get("parts", ())),
         )
+
+    def record(self) -> dict[str, Any]:
+        """Return the result as plain JSON values."""
+        plain = {
+            "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,
+            "reason": self.reason,
+            "complete": self.complete,
+            "losses": [loss if math.isfinite(loss) else None for loss in self.losses],
+            "tokens": self.tokens,
+            "cost": self.cost,
+            "seconds": round(self.seconds, 4),
+            "known_by": self.known_by,
+            "digest": self.digest,
+            "fingerprint": self.fingerprint,
+        }
+        return {**plain, "parts": [part.record() for part in self.parts]} if self.parts else plain
 
 
 @dataclass(frozen=True)
@@ -121,7 +140,6 @@ class Candidate:
 
     def record(self, result: FitnessResult) -> dict[str, Any]:
         """Return the evaluation as one plain JSON-ready record."""
-        finite = result.perplexity < float("inf")
         return {
             "evaluation": self.number,
             "generation": self.generation,
@@ -130,14 +148,5 @@ class Candidate:
             "expression": str(self.raw),
             "simplified": str(self.metric),
             "scope": self.individual.scope,
-            "perplexity": result.perplexity if finite else None,
-            "reason": result.reason,
-            "complete": result.complete,
-            "losses": [loss if math.isfinite(loss) else None for loss in result.losses],
-            "tokens": result.tokens,
-            "cost": result.cost,
-            "seconds": round(result.seconds, 4),
-            "known_by": result.known_by,
-            "digest": result.digest,
-            "fingerprint": result.fingerprint,
+            **result.record(),
         }

@@ -110,8 +110,11 @@ class FitnessWorker:
 
     def is_repeat(self, metric: Metric, scope: str | None) -> bool:
         """Whether a metric looks on the probe like one that was evaluated; costs milliseconds."""
-        pattern = with_scope(self.pattern, scope)
-        return self.probe.fingerprint(metric, pattern) in self._fingerprints
+        return self.fingerprint(metric, scope) in self._fingerprints
+
+    def fingerprint(self, metric: Metric, scope: str | None) -> str | None:
+        """The look of a metric's masks on the probe; None when it gives no valid scores there."""
+        return self.probe.fingerprint(metric, with_scope(self.pattern, scope))
 
     def perplexity(self, metric: Metric | None, ids: Tensor, scope: str | None = None) -> float:
         """Perplexity on other text: of the model pruned by a metric, or dense for None.

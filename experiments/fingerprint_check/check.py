@@ -1,0 +1,113 @@
+"""Does the fingerprint ever call two metrics the same that prune differently?
+
+    python experiments/fingerprint_check/check.py --model smollm2-135m --trees 1500
+
+Random trees and offspring of theirs are grouped by what the probe shows of them; the members of
+every group are then pruned for real, and their whole masks are compared. A pair with the same
+fingerprint and different masks is a false repeat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections import defaultdict
+
+from pruner_zero.commands.display import Display
+from pruner_zero.commands.schema import CalibrationConfig, CorpusConfig, ModelConfig
+from pruner_zero.commands.setup import calibrated, open_workbench
+from pruner_zero.metric import Metric
+from pruner_zero.model.digest import mask_digest
+from pruner_zero.model.layers import prunable_layers
+from pruner_zero.model.masks import InvalidScores, prune_masks
+from pruner_zero.model.pruning import DenseWeights
+from pruner_zero.model.scoring import scorer
+from pruner_zero.model.sparsity import NofM, parse_sparsity, with_scope
+from pruner_zero.search.config import VariationConfig
+from pruner_zero.search.fingerprint import Probe
+from pruner_zero.search.primitives import primitive_set, tree_to_metric
+from pruner_zero.search.randomness import drawing_from
+from pruner_zero.search.variation import variation_toolbox
+
+
+def offspring(count: int, seed: int) -> list[Metric]:
+    """Half random trees, half children of two of them, as a search makes them; distinct as text."""
+    generator = random.Random(seed)
+    toolbox = variation_toolbox(primitive_set(), VariationConfig(), lambda metric, scope: metric)
+    found: dict[str, Metric] = {}
+    trees: list = []
+    with drawing_from(generator):
+        while len(found) < count:
+            if len(trees) < 20 or random.random() < 0.5:
+                tree = toolbox.individual()
+            else:
+                tree, _ = toolbox.mate(*(toolbox.clone(t) for t in random.sample(trees, 2)))
+            trees.append(tree)
+            metric = tree_to_metric(tree)
+            found.setdefault(str(metric), metric)
+    return list(found.values())
+
+
+def main() -> None:
+    """Print one row per sparsity and scope."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--corpus", default="wikipedia")
+    parser.add_argument("--trees", type=int, default=1500)
+    parser.add_argument("--members", type=int, default=6, help="members pruned per group")
+    parser.add_argument("--groups", type=int, default=40, help="groups pruned per scope")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--patterns", nargs="*", default=["0.5@row", "0.5@layer", "0.5@block", "0.5@model", "2:4"]
+    )
+    options = parser.parse_args()
+    display = Display()
+    bench = open_workbench(
+        ModelConfig(options.model), CorpusConfig(options.corpus), "auto", None, display
+    )
+    statistics = calibrated(bench, CalibrationConfig(), options.seed, display)
+    layers = prunable_layers(bench.model)
+    dense = DenseWeights(layers)
+    probe = Probe(layers, dense, statistics)
+    metrics = offspring(options.trees, options.seed)
+    print(f"{options.model}, {len(metrics)} expressions\n")
+    print("| pattern | valid | fingerprints | ms each | groups pruned | pairs | false repeats |")
+    print("| --- " * 7 + "|")
+    for text in options.patterns:
+        sparsity, _, scope = text.partition("@")
+        pattern = parse_sparsity(sparsity)
+        if not isinstance(pattern, NofM):
+            pattern = with_scope(pattern, scope)
+        groups: dict[str, list[Metric]] = defaultdict(list)
+        start = time.perf_counter()
+        for metric in metrics:
+            look = probe.fingerprint(metric, pattern)
+            if look:
+                groups[look].append(metric)
+        each = 1000 * (time.perf_counter() - start) / len(metrics)
+        shared = [group for group in groups.values() if len(group) > 1]
+        random.Random(options.seed).shuffle(shared)
+        pairs = false = 0
+        for group in shared[: options.groups]:
+            digests = []
+            for metric in random.Random(options.seed).sample(
+                group, min(len(group), options.members)
+            ):
+                try:
+                    masks = prune_masks(layers, scorer(metric, statistics, dense), pattern)
+                    digests.append(mask_digest(masks))
+                except InvalidScores as failure:
+                    digests.append(str(failure))
+            pairs += len(digests) * (len(digests) - 1) // 2
+            false += sum(a != b for i, a in enumerate(digests) for b in digests[i + 1 :])
+        valid = sum(len(group) for group in groups.values())
+        print(
+            f"| {text} | {valid} | {len(groups)} | {each:.1f} | "
+            f"{min(len(shared), options.groups)} | {pairs} | {false} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""One metric judged on several models or sparsities at once, so that what is found transfers."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pruner_zero.metric import Metric
+from pruner_zero.model.sparsity import Unstructured
+from pruner_zero.search.individual import FitnessResult
+from pruner_zero.search.worker import FitnessWorker
+
+
+class JointWorker:
+    """The geometric mean of several workers' perplexities, as one fitness.
+
+    A metric that fails in one place has failed. Races are run in each part on its own terms only
+    where there is one part; here every part is evaluated in full, because stopping in one says
+    nothing about the mean.
+
+    Args:
+        parts: workers that do not race; N:M parts take no scope.
+    """
+
+    def __init__(self, parts: Sequence[FitnessWorker]) -> None:
+        self.parts = tuple(parts)
+        self._fingerprints: set[str] = set()
+
+    @property
+    def full_tokens(self) -> int:
+        """Predicted tokens of one evaluation of all parts."""
+        return sum(part.full_tokens for part in self.parts)
+
+    def evaluate(
+        self, metric: Metric, scope: str | None = None, rival: Sequence[float] | None = None
+    ) -> FitnessResult:
+        """Evaluate a metric in every part, in order, up to the first failure.
+
+        Args:
+            metric: the metric.
+            scope: whose scores compete, where a part has a scope.
+            rival: not used: every part is evaluated in full.
+        """
+        del rival
+        start = time.perf_counter()
+        results: list[FitnessResult] = []
+        for part in self.parts:
+            results.append(part.evaluate(metric, _scope_for(part, scope)))
+            if results[-1].reason is not None:
+                break
+        reason = results[-1].reason
+        logs = [math.log(result.perplexity) for result in results if result.reason is None]
+        levels = {result.known_by for result in results}
+        fingerprint = _joined([result.fingerprint for result in results])
+        if fingerprint:
+            self._fingerprints.add(fingerprint)
+        return FitnessResult(
+            perplexity=float("inf") if reason else math.exp(sum(logs) / len(logs)),
+            tokens=sum(result.tokens for result in results),
+            cost=sum(result.cost for result in results),
+            seconds=time.perf_counter() - start,
+            reason=reason,
+            digest=None if reason else _joined([result.digest for result in results]),
+            losses=tuple(loss for result in results for loss in result.losses),
+            known_by=levels.pop() if len(levels) == 1 else None,
+            fingerprint=fingerprint,
+            parts=tuple(results),
+        )
+
+    def is_repeat(self, metric: Metric, scope: str | None) -> bool:
+        """Whether a metric looks on all probes like one that was evaluated."""
+        return self._look(metric, scope) in self._fingerprints
+
+    def remember(self, record: Mapping[str, Any]) -> None:
+        """Take back what an earlier process of this run evaluated, from its log."""
+        if record["fingerprint"]:
+            self._fingerprints.add(record["fingerprint"])
+        for part, own in zip(self.parts, record["parts"], strict=False):
+            scope = _scope_for(part, record["scope"])
+            part.remember({**own, "simplified": record["simplified"], "scope": scope})
+
+    def _look(self, metric: Metric, scope: str | None) -> str | None:
+        looks = [part.fingerprint(metric, _scope_for(part, scope)) for part in self.parts]
+        return _joined(looks)
+
+
+def _scope_for(part: FitnessWorker, scope: str | None) -> str | None:
+    return scope if isinstance(part.pattern, Unstructured) else None
+
+
+def _joined(names: Sequence[str | None]) -> str | None:
+    """One name for several, None when one is missing."""
+    if None in names:
+        return None
+    return hashlib.blake2b(" ".join(map(str, names)).encode(), digest_size=16).hexdigest()
