@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner_zero.errors import UserError
-from pruner_zero.metric import KNOWN_METRICS, OPERATORS, Expression, Metric, operator_set
+from pruner_zero.metric import (
+    KNOWN_METRICS,
+    OPERATORS,
+    Expression,
+    Metric,
+    operator_set,
+    terminal_set,
+)
 from pruner_zero.metric.evaluate import evaluate
 from tests.strategies import expressions
 
@@ -43,6 +50,15 @@ BY_HAND = {
     "colmean": [[2.0, -0.75]],
     "min": [[1.0, -2.0], [1.0, 0.5]],
     "max": [[2.0, 0.0], [3.0, 2.0]],
+    "rowrms": [[math.sqrt(5 / 2)], [math.sqrt(9.25 / 2)]],
+    "rownorm": [[math.sqrt(5)], [math.sqrt(9.25)]],
+    "rowmax": [[1.0], [3.0]],
+    "colrms": [[math.sqrt(5), math.sqrt(4.25 / 2)]],
+    "colnorm": [[math.sqrt(10), math.sqrt(4.25)]],
+    "colmax": [[3.0, 0.5]],
+    "layermean": [[0.625]],
+    "layerrms": [[math.sqrt(14.25 / 4)]],
+    "power": [[1.0, 1.0], [3.0, 0.25]],
 }
 
 
@@ -60,13 +76,64 @@ def test_paper_set_is_the_public_fifteen():
     }
 
 
+def test_wide_set_holds_the_others():
+    sets = [[operator.name for operator in operator_set(n)] for n in ("paper", "extended", "wide")]
+    assert [len(names) for names in sets] == [15, 22, 31]
+    assert sets[1][:15] == sets[0]
+    assert sets[2][:22] == sets[1]
+    with pytest.raises(UserError, match="did you mean 'wide'"):
+        operator_set("wider")
+
+
+def test_terminal_sets():
+    assert [terminal.name for terminal in terminal_set("paper")] == ["W", "G", "X"]
+    assert [terminal.name for terminal in terminal_set("wide")] == list("WGXRMVHD")
+    shapes = {terminal.name: terminal.shape(3, 5) for terminal in terminal_set("wide")}
+    assert shapes["R"] == (3, 1)
+    assert shapes["D"] == (1, 1)
+    assert shapes["W"] == shapes["G"] == (3, 5)
+    assert {shapes[name] for name in "XMVH"} == {(1, 5)}
+    with pytest.raises(UserError, match="choose from: paper, wide"):
+        terminal_set("all")
+
+
+@pytest.mark.parametrize("name", [n for n, op in OPERATORS.items() if op.reduces])
+@pytest.mark.parametrize("shape", [(3, 5), (1, 5), (3, 1), (1, 1)])
+def test_reductions_take_their_argument_as_it_is(name, shape):
+    operator = OPERATORS[name]
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    kept = {"row": (shape[0], 1), "column": (1, shape[1]), "layer": (1, 1)}[operator.reduces]
+    result = operator.function(values)
+    assert result.shape == kept
+    if kept == shape:
+        torch.testing.assert_close(result, values)
+    constant = operator.function(torch.tensor(-2.0))
+    assert constant.item() == (2.0 if operator.even else -2.0)
+
+
+def test_power_is_clamped_and_protected():
+    power = OPERATORS["power"].function
+    x = torch.tensor([0.0, -2.0, 1e-30])
+    torch.testing.assert_close(power(x, torch.tensor(9.0)), torch.tensor([0.0, 16.0, 0.0]))
+    torch.testing.assert_close(power(x, torch.tensor(0.5)), x.abs().sqrt())
+    torch.testing.assert_close(power(x, torch.tensor(0.0)), torch.ones(3))
+    vanishing = power(x, torch.tensor(-4.0))
+    limit = torch.finfo(torch.float32).tiny ** -0.5
+    torch.testing.assert_close(vanishing, torch.tensor([limit, 1 / 16, limit]))
+    assert torch.isfinite(vanishing * vanishing).all()
+    reciprocal = OPERATORS["ratio"].function(torch.ones(3), x.abs())
+    torch.testing.assert_close(power(x, torch.tensor(-1.0)), reciprocal)
+    rows = power(torch.full((2, 1), 3.0), torch.tensor([[1.0, -1.0]]))
+    torch.testing.assert_close(rows, torch.tensor([[3.0, 1 / 3]] * 2))
+
+
 def test_exp_is_clamped_and_log_protected():
     assert torch.isinf(OPERATORS["exp"].function(torch.tensor([200.0])))  # e^100 > float32
     assert OPERATORS["exp"].function(torch.tensor([200.0], dtype=torch.float64)) == math.exp(100)
     assert OPERATORS["log"].function(torch.zeros(1)).item() == pytest.approx(math.log(0.001))
 
 
-@given(expressions("extended", constants=True))
+@given(expressions("wide", constants=True, terminals="wide"))
 def test_text_and_json_round_trip(tree):
     metric = Metric(tree)
     assert Metric.parse(str(metric)) == metric
@@ -180,6 +247,22 @@ def test_score_takes_half_precision_and_reports_missing_statistics():
     assert score.shape == (4, 8)
     with pytest.raises(UserError, match="needs X"):
         Metric.named("wanda").score(W)
+    wide = Metric.parse("mul(ratio(sqr(W), H), power(D, 0.5))")
+    assert wide.terminals == {"W", "H", "D"}
+    with pytest.raises(UserError, match="needs H: measure statistics"):
+        wide.score(W, D=torch.ones(1, 1))
+    with pytest.raises(UserError, match="no terminal is called 'Q'"):
+        wide.score(W, Q=torch.ones(1, 1))
+
+
+def test_further_terminals_go_by_name():
+    W, R, H = torch.randn(4, 8), torch.rand(4, 1), torch.rand(1, 8)
+    D = torch.full((1, 1), 0.25)
+    score = Metric.parse("mul(mul(ratio(sqr(W), H), R), power(D, 0.5))").score(W, H=H, R=R, D=D)
+    torch.testing.assert_close(score, W**2 / H * R / 2)
+    assert Metric.parse("power(add(W, R), -0.5)").latex() == (
+        "\\left||W| + \\overline{\\|\\partial y\\|^2}\\right|^{-0.5}"
+    )
 
 
 def _naive(tree: Expression, values: dict) -> torch.Tensor:
@@ -190,7 +273,7 @@ def _naive(tree: Expression, values: dict) -> torch.Tensor:
     return OPERATORS[tree.label].function(*(_naive(child, values) for child in tree.children))
 
 
-@given(expressions("extended", max_leaves=12, constants=True), st.integers(0, 99))
+@given(expressions("wide", max_leaves=12, constants=True), st.integers(0, 99))
 def test_shared_evaluation_equals_the_naive_one(tree, seed):
     generator = torch.Generator().manual_seed(seed)
     values = {
