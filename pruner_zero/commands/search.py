@@ -43,7 +43,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   corpus=wikipedia|news|wikitext2|c4|ptb                     or corpus=files corpus.files=[my.txt]
   sparsity=0.5|2:4|4:8       share of weights to prune, or N of every M consecutive inputs
   scope=row|layer|block|model    whose scores compete (default: each output row)
-  operators=paper|extended   the words of the formulas
+  operators=paper|extended|wide   the words of the formulas
   simplify=none|oos|exact|rank   oos is the paper's opposing operation simplification
   search=steady_state|random     the paper's evolution, or random search as a baseline
   search.population_size=16  search.generations=7   search.minutes=4.5  search.evaluations=null
@@ -85,7 +85,8 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     pattern.check(prunable_layers(bench.model))  # before minutes go into statistics
     test_ids = bench.windows("test", config.test.length, config.test.windows)
     ids = bench.windows("search", config.fitness.length, config.fitness.windows)
-    statistics = calibrated(bench, config.calibration, config.seed, display)
+    seeded = {name for metric in config.search.seed_metrics() for name in metric.terminals}
+    statistics = calibrated(bench, config.calibration, config.seed, display, seeded)
     worker = FitnessWorker(bench.model, statistics, ids, pattern)
 
     algorithm = make_algorithm(

@@ -11,19 +11,19 @@ from .conftest import tiny_llama
 
 @pytest.fixture
 def counted(tiny, ids):
-    calls: list[int] = []
+    calls: list[frozenset[str]] = []
 
-    def measure():
-        calls.append(1)
-        return measure_statistics(tiny, ids)
+    def measure(missing):
+        calls.append(missing)
+        return measure_statistics(tiny, ids, missing)
 
     return measure, calls
 
 
 def test_the_second_read_comes_from_disk_and_is_equal(tmp_path, counted):
     measure, calls = counted
-    first = cached_statistics(tmp_path / "deep" / "er", {"seed": 0, "n": 3}, measure)
-    second = cached_statistics(tmp_path / "deep" / "er", {"n": 3, "seed": 0}, measure)
+    first = cached_statistics(tmp_path / "deep" / "er", {"seed": 0, "n": 3}, "GX", measure)
+    second = cached_statistics(tmp_path / "deep" / "er", {"n": 3, "seed": 0}, "GX", measure)
     assert len(calls) == 1
     assert first.G.keys() == second.G.keys()
     assert all(first.G[name].equal(second.G[name]) for name in first.G)
@@ -36,23 +36,23 @@ def test_the_second_read_comes_from_disk_and_is_equal(tmp_path, counted):
 
 def test_other_settings_are_other_files(tmp_path, counted):
     measure, calls = counted
-    cached_statistics(tmp_path, {"seed": 0}, measure)
-    cached_statistics(tmp_path, {"seed": 1}, measure)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
+    cached_statistics(tmp_path, {"seed": 1}, "GX", measure)
     assert len(calls) == 2
 
 
 @pytest.mark.parametrize("damage", ["truncate", "garbage", "empty"])
 def test_a_damaged_file_is_measured_again_and_said_once(tmp_path, counted, damage):
     measure, calls = counted
-    cached_statistics(tmp_path, {"seed": 0}, measure)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
     (path,) = tmp_path.glob("*.safetensors")
     content = path.read_bytes()
     path.write_bytes(
         {"truncate": content[: len(content) // 2], "garbage": b"x" * 99}.get(damage, b"")
     )
     said: list[str] = []
-    cached_statistics(tmp_path, {"seed": 0}, measure, said.append)
-    cached_statistics(tmp_path, {"seed": 0}, measure, said.append)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure, said.append)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure, said.append)
     assert len(calls) == 2
     assert len(said) == 1
     assert "damaged" in said[0]
@@ -60,22 +60,22 @@ def test_a_damaged_file_is_measured_again_and_said_once(tmp_path, counted, damag
 
 def test_a_file_of_other_settings_under_this_name_is_not_believed(tmp_path, counted):
     measure, calls = counted
-    cached_statistics(tmp_path, {"seed": 0}, measure)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
     (path,) = tmp_path.glob("*.safetensors")
-    cached_statistics(tmp_path, {"seed": 1}, measure)
+    cached_statistics(tmp_path, {"seed": 1}, "GX", measure)
     (other,) = set(tmp_path.glob("*.safetensors")) - {path}
     path.write_bytes(other.read_bytes())
     with pytest.warns(UserWarning, match="other settings"):
-        cached_statistics(tmp_path, {"seed": 0}, measure)
+        cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
     assert len(calls) == 3
 
 
 def test_a_failed_measurement_leaves_nothing(tmp_path):
-    def fail():
+    def fail(missing):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cached_statistics(tmp_path, {}, fail)
+        cached_statistics(tmp_path, {}, "GX", fail)
     assert not list(tmp_path.glob("*.safetensors"))
 
 
