@@ -175,9 +175,12 @@ class Hessians(LayerInputs):
         Raises:
             UserError: a layer never ran, or its Hessian cannot be inverted.
         """
-        scales: dict[int, Tensor] = {}
+        inverted: dict[int, Tensor] = {}
+        scales = {}
         for layer in self.layers:
             matrix = self.matrix(layer)
-            if id(matrix) not in scales:
-                scales[id(matrix)] = saliency_scale(matrix, layer.name)
-        return {layer.name: scales[id(self.matrix(layer))] for layer in self.layers}
+            if id(matrix) not in inverted:
+                inverted[id(matrix)] = saliency_scale(matrix, layer.name)
+            # A tensor of its own: files refuse tensors that share memory.
+            scales[layer.name] = inverted[id(matrix)].clone()
+        return scales

@@ -14,7 +14,7 @@ from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.perplexity import perplexity
 from pruner_zero.model.prune import prune
 from pruner_zero.model.selection import row_mask
-from pruner_zero.model.statistics import measure_statistics
+from pruner_zero.model.statistics import MEASURED_TERMINALS, measure_statistics
 
 COMMON = {
     "vocab_size": 61,
@@ -93,6 +93,20 @@ def test_layers_perplexity_and_statistics(family, ids):
     assert statistics.dense_perplexity == pytest.approx(math.exp(loss), rel=1e-4)
     assert set(statistics.G) == set(statistics.X) == {layer.name for layer in layers}
     assert all(value.any() for value in statistics.G.values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_wide_terminals(family, ids):
+    model, _ = build(family)
+    statistics = measure_statistics(model, ids, MEASURED_TERMINALS)
+    names = {layer.name for layer in prunable_layers(model)}
+    for terminal in MEASURED_TERMINALS:
+        values = statistics.values[terminal]
+        assert values.keys() == names
+        assert all(value.isfinite().all() and (value >= 0).all() for value in values.values())
+    alone = measure_statistics(model, ids, "R")  # without any weight's gradient
+    for name, value in statistics.values["R"].items():
+        assert torch.allclose(alone.values["R"][name], value, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

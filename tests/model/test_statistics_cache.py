@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 import torch
+from safetensors import safe_open
 
 from pruner_zero.model.statistics import measure_statistics
 from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
@@ -32,6 +36,34 @@ def test_the_second_read_comes_from_disk_and_is_equal(tmp_path, counted):
     assert first.provenance == second.provenance
     assert second.sequences == 3
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_file_that_lacks_terminals_is_completed(tmp_path, counted):
+    measure, calls = counted
+    first = cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
+    wide = cached_statistics(tmp_path, {"seed": 0}, "WDGRVH", measure)
+    again = cached_statistics(tmp_path, {"seed": 0}, "XVHRD", measure)
+    assert calls == [{"G", "X"}, {"R", "V", "H"}]
+    assert wide.terminals() == again.terminals() == set("WDGXRVH")
+    for name, layers in wide.values.items():
+        assert all(value.equal(again.values[name][layer]) for layer, value in layers.items())
+    assert all(first.G[layer].equal(again.G[layer]) for layer in first.G)
+    assert again.losses.equal(first.losses)
+    assert again.provenance == first.provenance
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_files_of_the_first_release_are_still_hits(tmp_path, counted):
+    """The key and the layout are those of files that hold G and X alone."""
+    measure, _ = counted
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
+    (path,) = tmp_path.glob("*.safetensors")
+    key = json.dumps({"format": "2", "seed": 0}, sort_keys=True)
+    assert path.stem == hashlib.sha256(key.encode()).hexdigest()
+    with safe_open(str(path), framework="pt") as stored:
+        assert stored.metadata().keys() == {"key", "sequences", "provenance"}
+        kinds = {name.partition("/")[0] for name in stored.keys()}  # noqa: SIM118
+    assert kinds == {"G", "X", "losses"}
 
 
 def test_other_settings_are_other_files(tmp_path, counted):
