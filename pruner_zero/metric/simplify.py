@@ -2,11 +2,11 @@
 
 ``rank`` keeps only what pruning can see, the order of scores inside one comparison group. At the
 root it drops strictly increasing functions and, where the group lies within one layer, whatever
-is a positive affine map per layer (``mms``, ``zsn``) or a positive factor per layer (``div``). A
-factor, divisor or term that is one non-negative number per group goes too, at every scope.
-The order is kept as real numbers have it: where float32 rounds two scores to one, or a factor of
-zero ties a whole group, the rank form tells them apart again. ``tanh`` and ``exp`` saturate early
-and are dropped only where their argument is known to be small.
+is a positive affine map per layer (``mms``, ``zsn``) or a positive factor per layer (``div``). At
+every scope it drops terms that are one number per group, and factors and divisors that are one
+non-negative number per group. The order is kept as real numbers have it: where float32 rounds two
+scores to one, or a factor of zero ties a whole group, the rank form tells them apart again.
+``tanh`` and ``exp`` saturate early and are dropped only where their argument is known to be small.
 """
 
 from __future__ import annotations
