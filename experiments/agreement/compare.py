@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pruner_zero.data.corpus import load_corpus
 from pruner_zero.data.windows import calibration_windows, consecutive_windows
-from pruner_zero.model.accumulators import LayerInputs
-from pruner_zero.model.block_pruning import Hessians
+from pruner_zero.model.accumulators import Hessians
+from pruner_zero.model.hooks import LayerInputs
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
 from pruner_zero.model.loading import load_model
 from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
@@ -46,8 +46,8 @@ class Recorder:
     def terminals(self) -> frozenset[str]:
         return self.metric.terminals
 
-    def score(self, W: Tensor, G: Tensor, X: Tensor) -> Tensor:
-        scores = self.metric.score(W, G, X)
+    def score(self, W: Tensor, **others: Tensor) -> Tensor:
+        scores = self.metric.score(W, **others)
         last = 0  # places past ours where the public threshold lies
         if isinstance(self.pattern, NofM):
             sets, k = scores.reshape(-1, self.pattern.m), self.pattern.n
@@ -201,7 +201,7 @@ def main() -> None:
         engine = tree.GPTree.load_tree(str(options.pruner_zero / "data" / "best_tree.json"))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "gradients.pth"
-            measured = measure_statistics(model, calibration, activations=False)
+            measured = measure_statistics(model, calibration, ["G"])
             write_gradient_file(path, measured, model)
             read = read_gradient_file(path, model)
             compare_methods(

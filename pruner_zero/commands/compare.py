@@ -20,15 +20,15 @@ from pruner_zero.commands.schema import CompareCommandConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
-from pruner_zero.metric import Metric
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
-from pruner_zero.model.methods import resolve_method
+from pruner_zero.model.methods import Method, resolve_method
 from pruner_zero.model.perplexity import check_dense, perplexity
 from pruner_zero.model.prune import prune
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.sparsity import parse_sparsity
+from pruner_zero.model.statistics import MEASURED_TERMINALS
 from pruner_zero.provenance import provenance
 
 HELP = """\
@@ -108,7 +108,10 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
             yield Cell("dense", None, None)
             continue
         name, update = _split(method)
-        fixed = update == "none" and _reads(name) == frozenset({"W"})
+        chosen = _method(name)
+        fixed = (
+            update == "none" and chosen.metric is not None and not chosen.reads & MEASURED_TERMINALS
+        )
         for sparsity in config.sparsity:
             for seed in [None] if fixed else seeds:
                 yield Cell(method, sparsity, seed)
@@ -122,10 +125,8 @@ def _split(method: str) -> tuple[str, str]:
     return name, "obs" if plus else "none"
 
 
-def _reads(name: str) -> frozenset[str]:
-    argument = resolve_method_argument(name)
-    metric = argument if isinstance(argument, Metric) else resolve_method(argument).metric
-    return frozenset({"H"}) if metric is None else metric.terminals
+def _method(name: str) -> Method:
+    return resolve_method(resolve_method_argument(name))
 
 
 def _resume(output: Path, cfg: DictConfig, log: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -200,10 +201,11 @@ def _fill(
     if cell.sparsity is None:
         return {**record, "perplexity": dense_value}
     name, update = _split(cell.method)
-    reads = _reads(name)
     seed = cell.seed if cell.seed is not None else config.seeds[0]
-    measured = reads & {"G", "X"} or config.allocation == "owl"
-    statistics = calibrated(bench, config.calibration, seed, display) if measured else None
+    dense = _method(name).reads_of_dense(config.mode) & MEASURED_TERMINALS
+    statistics = None
+    if dense or config.allocation == "owl":
+        statistics = calibrated(bench, config.calibration, seed, display, dense)
     try:
         report = prune(
             bench.model,

@@ -23,6 +23,7 @@ from pruner_zero.model.loading import load_model, resolve_device
 from pruner_zero.model.masks import InvalidScores
 from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
 from pruner_zero.model.prune import check_options, prune
+from pruner_zero.model.statistics import MEASURED_TERMINALS
 from pruner_zero.model.zeroshot import (
     Accuracy,
     TaskScore,
@@ -138,10 +139,10 @@ def _model(
         bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
         model, tokenizer = cast(Any, bench.model), bench.tokenizer
         calibration = calibration_ids(bench, config.calibration, config.seed)
-        # In sequential mode X comes from the pruned blocks before, not from the dense model.
-        fixed = {"G"} if config.mode == "sequential" else {"G", "X"}
-        dense = resolved.reads & fixed or config.allocation == "owl"
-        statistics = calibrated(bench, config.calibration, config.seed, display) if dense else None
+        dense = resolved.reads_of_dense(config.mode) & MEASURED_TERMINALS
+        statistics = None
+        if dense or config.allocation == "owl":
+            statistics = calibrated(bench, config.calibration, config.seed, display, dense)
         text = {
             "corpus": bench.corpus.name,
             "corpus_sha256": bench.corpus.fingerprint,
@@ -177,7 +178,7 @@ def _model(
 
 
 def _needs_text(config: EvaluateCommandConfig, method: Method) -> bool:
-    measured = method.metric is None or bool(method.reads & {"G", "X"})
+    measured = method.metric is None or bool(method.reads & MEASURED_TERMINALS)
     return measured or config.update == "obs" or config.allocation == "owl"
 
 

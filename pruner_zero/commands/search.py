@@ -50,7 +50,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   corpus=wikipedia|news|wikitext2|c4|ptb                     or corpus=files corpus.files=[my.txt]
   sparsity=0.5|2:4|4:8       share of weights to prune, or N of every M consecutive inputs
   scope=row|layer|block|model    whose scores compete (default: each output row)
-  operators=paper|extended   the words of the formulas
+  operators=paper|extended|wide   the words of the formulas
   simplify=none|oos|exact|rank   oos is the paper's opposing operation simplification
   search=steady_state|random     the paper's evolution, or random search as a baseline
   search.population_size=16  search.generations=7   search.minutes=4.5  search.evaluations=null
@@ -96,7 +96,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     tests = _test_windows(config, bench, display)
     ids = bench.windows("search", config.fitness.length, config.fitness.windows)
     validation = bench.windows("validation", config.validation.length, config.validation.windows)
-    statistics = calibrated(bench, config.calibration, config.seed, display)
+    statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
     key = calibration_key(bench, config.calibration, config.seed)
     ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display)
     worker = FitnessWorker(bench.model, statistics, ids, pattern, config.fitness.racing, ledger)
@@ -184,6 +184,11 @@ def _checked(config: SearchCommandConfig) -> SparsityPattern:
     if config.device != "auto":
         resolve_device(config.device)
     return parse_sparsity(config.sparsity, config.scope)
+
+
+def _terminals(config: SearchCommandConfig) -> set[str]:
+    """The terminals that metrics of this search may read."""
+    return {name for metric in config.search.seed_metrics() for name in metric.terminals}
 
 
 def _scope(pattern: SparsityPattern) -> str:

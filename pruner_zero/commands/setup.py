@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pruner_zero.commands.schema import CalibrationConfig, CorpusConfig, ModelCo
 from pruner_zero.data.corpus import Corpus, load_corpus
 from pruner_zero.data.windows import calibration_windows, consecutive_windows, spread_windows
 from pruner_zero.errors import UserError
+from pruner_zero.metric import TERMINALS
 from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
 from pruner_zero.model.statistics import Statistics, measure_statistics
 from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
@@ -88,25 +89,32 @@ def calibration_key(bench: Workbench, config: CalibrationConfig, seed: int) -> d
 
 
 def calibrated(
-    bench: Workbench, config: CalibrationConfig, seed: int, display: Display
+    bench: Workbench,
+    config: CalibrationConfig,
+    seed: int,
+    display: Display,
+    terminals: Collection[str] = (),
 ) -> Statistics:
-    """Measure G and X on the calibration split, or read them from the cache."""
+    """Measure G, X and further terminals on the calibration split, or read them from the cache."""
     key = calibration_key(bench, config, seed)
     ids = calibration_ids(bench, config, seed)
     shape = f"{config.sequences} sequences of {config.length} tokens"
 
-    def measure() -> Statistics:
-        display.say(f"measuring gradients and activations on {shape}")
+    def measure(missing: frozenset[str]) -> Statistics:
+        titles = [terminal.title for name, terminal in TERMINALS.items() if name in missing]
+        display.say(f"measuring {', '.join(titles)} on {shape}")
         with display.steps("calibrating") as progress:
             return measure_statistics(
                 bench.model,
                 ids,
+                missing,
                 norm="l1" if config.gradient_norm == "l1" else "l2",
                 scale=config.gradient_scale,
                 progress=progress,
             )
 
-    return cached_statistics(bench.cache / "statistics", key, measure, display.say)
+    folder = bench.cache / "statistics"
+    return cached_statistics(folder, key, {"G", "X", *terminals}, measure, display.say)
 
 
 def ledger_context(

@@ -3,8 +3,9 @@
 from pruner_zero.metric.expression import Expression
 from pruner_zero.metric.library import KNOWN_METRICS
 from pruner_zero.metric.metric import Metric
-from pruner_zero.metric.operators import OPERATOR_SETS, OPERATORS, TERMINALS, operator_set
+from pruner_zero.metric.operators import OPERATOR_SETS, OPERATORS, operator_set
 from pruner_zero.metric.simplify import SIMPLIFICATIONS, simplify
+from pruner_zero.metric.terminals import TERMINAL_SETS, TERMINALS, terminal_set
 
 __all__ = [
     "KNOWN_METRICS",
@@ -12,8 +13,10 @@ __all__ = [
     "OPERATOR_SETS",
     "SIMPLIFICATIONS",
     "TERMINALS",
+    "TERMINAL_SETS",
     "Expression",
     "Metric",
     "operator_set",
     "simplify",
+    "terminal_set",
 ]

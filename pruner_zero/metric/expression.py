@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pruner_zero.metric.operators import OPERATORS, TERMINALS
+from pruner_zero.metric.operators import OPERATORS
+from pruner_zero.metric.terminals import TERMINALS
 
 MAX_DEPTH = 64
 """Deepest tree that text, JSON or a search may build; keeps recursion far from Python's limit."""

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 from pruner_zero.metric.expression import Expression
 from pruner_zero.metric.operators import OPERATORS
+from pruner_zero.metric.terminals import TERMINALS
+from pruner_zero.metric.words import Extent
 
-
-class Extent(NamedTuple):
-    """Along which axes of [out, in] a value varies; the others have length 1 and broadcast."""
-
-    rows: bool
-    columns: bool
-
-
-_TERMINAL_EXTENT = {"W": Extent(True, True), "G": Extent(True, True), "X": Extent(False, True)}
-_CONSTANT_EXTENT = Extent(False, False)
-_WITHIN_ONE = ("mms", "tanh")
+_WITHIN_ONE = ("mms", "tanh", "D")
+_STAYS_WITHIN_ONE = ("neg", "abs", "sqr", "pow", "sqrt", "skp", "rowmean", "rowrms", "rowmax",
+                     "colmean", "colrms", "colmax", "layermean", "layerrms")  # fmt: skip
 
 
 @lru_cache(maxsize=65536)
 def is_non_negative(tree: Expression) -> bool:
-    """Whether the value can never be negative; the terminals W, G and X never are."""
+    """Whether the value can never be negative; the terminals never are."""
     operator = OPERATORS.get(tree.label)
     if operator is None:
         return not tree.label.startswith("-")
@@ -38,14 +31,12 @@ def is_non_negative(tree: Expression) -> bool:
 def extent(tree: Expression) -> Extent:
     """The axes along which the value varies, before it is broadcast to the weight's shape."""
     if not tree.children:
-        return _TERMINAL_EXTENT.get(tree.label, _CONSTANT_EXTENT)
+        terminal = TERMINALS.get(tree.label)
+        return terminal.extent if terminal else Extent(False, False)
     parts = [extent(child) for child in tree.children]
-    rows = any(part.rows for part in parts)
-    columns = any(part.columns for part in parts)
-    if tree.label in ("rowsum", "rowmean"):
-        return Extent(rows, False)
-    if tree.label in ("colsum", "colmean"):
-        return Extent(False, columns)
+    reduces = OPERATORS[tree.label].reduces
+    rows = any(part.rows for part in parts) and reduces not in ("column", "layer")
+    columns = any(part.columns for part in parts) and reduces not in ("row", "layer")
     return Extent(rows, columns)
 
 
@@ -54,6 +45,6 @@ def is_within_one(tree: Expression) -> bool:
     """Whether the value is known to lie in [-1, 1], where tanh and exp do not saturate."""
     if tree.label in _WITHIN_ONE:
         return True
-    if tree.label in ("neg", "abs", "sqr", "pow", "sqrt", "skp"):
+    if tree.label in _STAYS_WITHIN_ONE:
         return is_within_one(tree.children[0])
     return tree.label == "mul" and all(is_within_one(child) for child in tree.children)

@@ -13,7 +13,8 @@ from typing import Any
 
 from pruner_zero.errors import UserError, suggest
 from pruner_zero.metric.expression import MAX_DEPTH, MAX_NODES, Expression, canonical_number
-from pruner_zero.metric.operators import OPERATORS, TERMINALS
+from pruner_zero.metric.operators import OPERATORS
+from pruner_zero.metric.terminals import TERMINALS
 
 JsonTree = dict[str, Any]
 _SIDES = ("left", "right")

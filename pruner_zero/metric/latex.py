@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pruner_zero.metric.expression import Expression
 from pruner_zero.metric.operators import OPERATORS
+from pruner_zero.metric.terminals import TERMINALS
 
-_TERMINALS = {"W": "|W|", "G": "|G|", "X": "\\overline{\\|x\\|^2}"}
 # Binding strength of what an operator's template shows on top level; the rest need no brackets.
 _SUM, _SIGNED, _PRODUCT, _POWER, _ATOM = range(5)
 _STRENGTH = {"add": _SUM, "sub": _SUM, "neg": _SIGNED, "mul": _PRODUCT, "sqr": _POWER,
-             "pow": _POWER, "rowsum": _PRODUCT, "colsum": _PRODUCT}  # fmt: skip
+             "pow": _POWER, "power": _POWER, "rowsum": _PRODUCT, "colsum": _PRODUCT}  # fmt: skip
 _NEEDS = {"sub": (_SUM, _PRODUCT), "mul": (_PRODUCT, _PRODUCT), "neg": (_PRODUCT,),
           "sqr": (_ATOM,), "pow": (_ATOM,), "rowsum": (_PRODUCT,),
           "colsum": (_PRODUCT,)}  # fmt: skip
@@ -24,13 +24,9 @@ def _strength(tree: Expression) -> int:
 
 
 def expression_to_latex(tree: Expression) -> str:
-    r"""Return LaTeX without math delimiters.
-
-    ``|W|`` and ``|G|`` are the magnitudes of weight and gradient, ``\overline{\|x\|^2}`` is X,
-    the mean squared norm of each input feature.
-    """
+    """Return LaTeX without math delimiters; terminals are written as their table says."""
     if not tree.children:
-        return _TERMINALS.get(tree.label, tree.label)
+        return TERMINALS[tree.label].latex if tree.label in TERMINALS else tree.label
     needs = _NEEDS.get(tree.label, (_SUM, _SUM))
     parts = []
     for child, need in zip(tree.children, needs, strict=False):

@@ -23,9 +23,9 @@ from pruner_zero.metric.json_tree import (
 )
 from pruner_zero.metric.latex import expression_to_latex
 from pruner_zero.metric.library import KNOWN_METRICS
-from pruner_zero.metric.operators import TERMINALS
 from pruner_zero.metric.parser import parse_expression
 from pruner_zero.metric.simplify import simplify
+from pruner_zero.metric.terminals import TERMINALS
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Metric:
 
     @property
     def terminals(self) -> frozenset[str]:
-        """The terminals that the metric reads, of W, G and X."""
+        """The terminals that the metric reads."""
         return frozenset(node.label for node in self.expression.nodes() if node.label in TERMINALS)
 
     @property
@@ -94,23 +94,30 @@ class Metric:
         """The number of nodes."""
         return self.expression.size
 
-    def score(self, W: Tensor, G: Tensor | None = None, X: Tensor | None = None) -> Tensor:
+    def score(
+        self, W: Tensor, G: Tensor | None = None, X: Tensor | None = None, **others: Tensor
+    ) -> Tensor:
         """Score every weight of one linear layer.
 
         Args:
             W: the weight, [out, in]; its absolute value is taken.
             G: the gradient magnitude, [out, in], if the metric reads it.
             X: the mean squared norm of each input feature, [1, in] or [in], if it is read.
+            others: further terminals by name, each with the shape that ``TERMINALS`` gives.
 
         Returns:
             Scores, [out, in], in float32 (float64 when ``W`` is). Not checked for NaN or Inf.
 
         Raises:
-            UserError: when a terminal that the metric reads is missing.
+            UserError: when a terminal that the metric reads is missing, or one is given that does
+                not exist.
         """
+        for name in others:
+            if name not in TERMINALS:
+                raise UserError(f"no terminal is called '{name}': {suggest(name, TERMINALS)}")
         dtype = torch.float64 if W.dtype == torch.float64 else torch.float32
-        given = {"W": W.detach().abs(), "G": G, "X": X}
-        missing = sorted(name for name in self.terminals if given[name] is None)
+        given = {"W": W.detach().abs(), "G": G, "X": X, **others}
+        missing = sorted(name for name in self.terminals if given.get(name) is None)
         if missing:
             raise UserError(f"the metric {self} needs {', '.join(missing)}: measure statistics")
         values = {name: value.to(dtype) for name, value in given.items() if value is not None}

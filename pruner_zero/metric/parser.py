@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from pruner_zero.errors import UserError, suggest
 from pruner_zero.metric.expression import MAX_DEPTH, MAX_NODES, Expression, canonical_number
-from pruner_zero.metric.operators import OPERATORS, TERMINALS
+from pruner_zero.metric.operators import OPERATORS
+from pruner_zero.metric.terminals import TERMINALS
 
 _TOKEN = re.compile(r"\s*(?:([A-Za-z_]\w*)|(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(.))")
 
@@ -72,7 +73,7 @@ class _Parser:
                 raise self.fail(token, "a finite number below 1e30")
             return Expression(number)
         if token.kind != "name":
-            raise self.fail(token, "an operator, a terminal (W, G, X) or a number")
+            raise self.fail(token, f"an operator, a terminal ({', '.join(TERMINALS)}) or a number")
         if token.text in TERMINALS:
             return Expression(token.text)
         if token.text not in OPERATORS:

@@ -44,6 +44,7 @@ _OPPOSITE_UNARY = {
 _SIGN_BLIND = tuple(op.name for op in OPERATORS.values() if op.even)
 _ODD = ("tanh", "zsn")
 _SQUARES = ("sqr", "pow")
+_POWERS = {"0.5": "sqrt", "1.0": "abs", "2.0": "sqr"}
 
 
 def _skip(t: Expression) -> Expression | None:
@@ -116,7 +117,7 @@ def _needless_abs(t: Expression) -> Expression | None:
 
 def _sign_blind(t: Expression) -> Expression | None:
     if t.label in _SIGN_BLIND and t.children[0].label in ("neg", "abs"):
-        return apply(t.label, t.children[0].children[0])
+        return apply(t.label, t.children[0].children[0], *t.children[1:])
     return None
 
 
@@ -181,6 +182,22 @@ def _joined_power(t: Expression) -> Expression | None:
     return None
 
 
+def _named_power(t: Expression) -> Expression | None:
+    name = _POWERS.get(t.children[1].label) if t.label == "power" else None
+    return apply(name, t.children[0]) if name else None
+
+
+def _reduced_already(t: Expression) -> Expression | None:
+    operator = OPERATORS.get(t.label)
+    if operator is None or operator.reduces is None:
+        return None
+    child = t.children[0]
+    # What remains the same under a reduction along an axis does not vary along it.
+    if extent(child) != extent(t):
+        return None
+    return apply("abs", child) if operator.even else child
+
+
 def _argument_order(t: Expression) -> Expression | None:
     operator = OPERATORS.get(t.label)
     if operator is None or not operator.commutative:
@@ -201,6 +218,7 @@ OOS_RULES: tuple[Rule, ...] = (
 EXACT_RULES: tuple[Rule, ...] = (
     _SKIP,
     Rule("one name for the square", "pow(W) -> sqr(W)", _one_square),
+    Rule("named power", "power(W, 0.5) -> sqrt(W)", _named_power),
     Rule("product with itself", "mul(W, W) -> sqr(W)", _self_product),
     Rule("double negation", "neg(neg(W)) -> W", _double_negation),
     Rule("absolute of non-negative", "abs(mul(W, G)) -> mul(W, G)", _needless_abs),
@@ -211,6 +229,7 @@ EXACT_RULES: tuple[Rule, ...] = (
     Rule("rescaled twice", "mms(zsn(G)) -> mms(G)", _rescaled_twice),
     Rule("sign moves outwards", "mul(neg(W), G) -> neg(mul(W, G))", _sign_outwards),
     Rule("sign under a norm", "div(W, neg(G)) -> div(W, G)", _norm_sign),
+    Rule("reduced already", "rowmean(rowmax(W)) -> rowmax(W)", _reduced_already),
     Rule("joined power", "mul(sqr(W), sqr(G)) -> sqr(mul(W, G))", _joined_power),
     Rule("argument order", "add(G, mul(W, W)) -> add(mul(W, W), G)", _argument_order),
 )

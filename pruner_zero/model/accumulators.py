@@ -1,29 +1,48 @@
-"""Running sums over calibration sequences, fed by hooks that live only inside a with block."""
+"""Running statistics of layers' inputs: the terminals X, M, V and H, and SparseGPT's Hessians."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pruner_zero.errors import UserError
+from pruner_zero.model.hooks import LayerInputs, never_ran
 from pruner_zero.model.layers import PrunableLayer
+from pruner_zero.model.sparsegpt import Hessian, saliency_scale
+
+INPUT_TERMINALS = frozenset("XMVH")
+"""Terminals that come from layers' inputs: a forward pass gives them, whatever weights it meets."""
+
+ByTerminal = dict[str, dict[str, Tensor]]
 
 
-class _Hooks:
-    """Hooks that exist only inside a ``with`` block."""
+class InputStatistics:
+    """The wanted terminals of layers' inputs, accumulated inside a ``with`` block.
 
-    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
-        self.layers = tuple(layers)
-        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+    Args:
+        layers: the layers to listen to.
+        terminals: which of ``INPUT_TERMINALS``; others are not looked at.
+        hessians: keep Hessians even when H is not wanted.
+    """
 
-    def _attach(self, layer: PrunableLayer) -> torch.utils.hooks.RemovableHandle:
-        raise NotImplementedError
+    def __init__(
+        self,
+        layers: Sequence[PrunableLayer],
+        terminals: Collection[str],
+        hessians: bool = False,
+    ) -> None:
+        self._terminals = INPUT_TERMINALS & set(terminals)
+        self._norms = ActivationNorms(layers if "X" in terminals else ())
+        self._moments = InputMoments(layers if {"M", "V"} & self._terminals else ())
+        self.hessians = Hessians(layers if hessians or "H" in terminals else ())
+        self._open = ExitStack()
 
-    def __enter__(self) -> _Hooks:
-        self._handles = [self._attach(layer) for layer in self.layers]
+    def __enter__(self) -> InputStatistics:
+        for hooks in (self._norms, self._moments, self.hessians):
+            self._open.enter_context(hooks)
         return self
 
     def __exit__(
@@ -32,32 +51,18 @@ class _Hooks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        self._open.close()
 
+    def result(self) -> ByTerminal:
+        """Return terminal → layer name → [1, in] float32, over the sequences so far.
 
-class LayerInputs(_Hooks):
-    """Hands every layer's input to a function, as the layer sees it.
-
-    Args:
-        layers: the layers to listen to.
-        consume: called with the layer and its input as float32 [tokens, in].
-    """
-
-    def __init__(
-        self, layers: Sequence[PrunableLayer], consume: Callable[[PrunableLayer, Tensor], None]
-    ) -> None:
-        super().__init__(layers)
-        self._consume = consume
-
-    def _attach(self, layer: PrunableLayer) -> torch.utils.hooks.RemovableHandle:
-        def before(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            del module
-            inputs = args[0].detach()
-            self._consume(layer, inputs.reshape(-1, inputs.shape[-1]).float())
-
-        return layer.module.register_forward_pre_hook(before)
+        Raises:
+            UserError: a layer never ran, or a Hessian cannot be inverted.
+        """
+        found: ByTerminal = {"X": self._norms.result(), **self._moments.result()}
+        if "H" in self._terminals:
+            found["H"] = self.hessians.saliency_scales()
+        return {name: values for name, values in found.items() if name in self._terminals}
 
 
 class ActivationNorms(LayerInputs):
@@ -88,42 +93,94 @@ class ActivationNorms(LayerInputs):
         """
         for layer in self.layers:
             if layer.name not in self._means:
-                raise UserError(f"not supported: {layer.name} takes no part in the forward pass")
+                raise never_ran(layer)
         return {layer.name: self._means[layer.name].unsqueeze(0) for layer in self.layers}
 
 
-class GradientNorms(_Hooks):
-    """G of each layer, summed as gradients arrive: each is folded in and freed at once.
+class InputMoments(LayerInputs):
+    """M and V of each layer, over all tokens of all sequences together.
 
-    Args:
-        layers: layers whose weights require gradients.
-        norm: ``l2`` for ``sqrt(Σ_s (scale·g_s)²)``, ``l1`` for ``Σ_s |scale·g_s|``.
-        scale: factor on every gradient.
+    M is the absolute value of each feature's mean, ``|(1/T) Σ_t x[t,j]|``; V its variance,
+    ``(1/T) Σ_t (x[t,j] − mean_j)²``, with T tokens.
     """
 
-    def __init__(self, layers: Sequence[PrunableLayer], norm: str, scale: float) -> None:
-        super().__init__(layers)
-        self._norm = norm
-        self._scale = scale
-        self._sums: dict[str, Tensor] = {}
+    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
+        super().__init__(layers, self._add)
+        self._moments: dict[str, tuple[int, Tensor, Tensor]] = {}
 
-    def _attach(self, layer: PrunableLayer) -> torch.utils.hooks.RemovableHandle:
-        weight = layer.weight
-        total = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
-        self._sums[layer.name] = total
+    def _add(self, layer: PrunableLayer, inputs: Tensor) -> None:
+        variance, mean = torch.var_mean(inputs, dim=0, correction=0)
+        tokens = len(inputs)
+        if layer.name in self._moments:
+            # Chan's update of a mean and a variance; E[x²] − E[x]² would cancel.
+            before, old_mean, old_variance = self._moments[layer.name]
+            share = tokens / (before + tokens)
+            shift = mean - old_mean
+            variance = old_variance.lerp(variance, share) + shift**2 * (share * (1 - share))
+            mean = old_mean + shift * share
+            tokens += before
+        self._moments[layer.name] = tokens, mean, variance
 
-        def fold(parameter: Tensor) -> None:
-            if parameter.grad is None:
-                return
-            gradient = parameter.grad.float().mul_(self._scale)
-            parameter.grad = None
-            total.add_(gradient.abs_()) if self._norm == "l1" else total.addcmul_(
-                gradient, gradient
-            )
+    def result(self) -> ByTerminal:
+        """Return M and V: terminal → layer name → [1, in] float32.
 
-        return weight.register_post_accumulate_grad_hook(fold)
+        Raises:
+            UserError: a layer never ran.
+        """
+        for layer in self.layers:
+            if layer.name not in self._moments:
+                raise never_ran(layer)
+        return {
+            "M": {name: mean.abs().unsqueeze(0) for name, (_, mean, _) in self._moments.items()},
+            "V": {name: variance.unsqueeze(0) for name, (_, _, variance) in self._moments.items()},
+        }
 
-    def result(self) -> dict[str, Tensor]:
-        """Return layer name → G, [out, in] float32."""
-        root = self._norm == "l2"
-        return {name: total.sqrt() if root else total for name, total in self._sums.items()}
+
+class Hessians(LayerInputs):
+    """The Hessian of every layer's inputs, [in, in] float32.
+
+    Layers that are called with the same tensor share one matrix: per block of a LLaMA three of the
+    model's width (query, key and value; output; gate and up) and one of the MLP's. All blocks at
+    once, as H of a dense model needs, are 0.4 GB for SmolLM2-135M and 22 GB for LLaMA-2-7B.
+    """
+
+    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
+        super().__init__(layers, self._add)
+        self._of: dict[str, Hessian] = {}
+        self._latest: tuple[Tensor, Hessian] | None = None
+
+    def _add(self, layer: PrunableLayer, inputs: Tensor) -> None:
+        if self._latest is not None and self._latest[0] is inputs:
+            self._of[layer.name] = self._latest[1]
+            return
+        if layer.name not in self._of:
+            self._of[layer.name] = Hessian(layer.shape[1], layer.weight.device)
+        hessian = self._of[layer.name]
+        hessian.add(inputs)
+        self._latest = inputs, hessian
+
+    def matrix(self, layer: PrunableLayer) -> Tensor:
+        """H of one layer, [in, in] float32.
+
+        Raises:
+            UserError: the layer never ran.
+        """
+        if layer.name not in self._of:
+            raise never_ran(layer)
+        return self._of[layer.name].matrix()
+
+    def saliency_scales(self) -> dict[str, Tensor]:
+        """The terminal H: layer name → [1, in] float32, as `saliency_scale` defines it.
+
+        Raises:
+            UserError: a layer never ran, or its Hessian cannot be inverted.
+        """
+        inverted: dict[int, Tensor] = {}
+        scales = {}
+        for layer in self.layers:
+            matrix = self.matrix(layer)
+            if id(matrix) not in inverted:
+                inverted[id(matrix)] = saliency_scale(matrix, layer.name)
+            # A tensor of its own: files refuse tensors that share memory.
+            scales[layer.name] = inverted[id(matrix)].clone()
+        return scales

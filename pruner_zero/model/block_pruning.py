@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby, islice
 
 import torch
 from torch import Tensor, nn
 
-from pruner_zero.model.accumulators import ActivationNorms, LayerInputs
+from pruner_zero.model.accumulators import InputStatistics
 from pruner_zero.model.flow import BlockFlow
 from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import LayerMask, prune_masks
 from pruner_zero.model.scoring import Scoring, scorer
-from pruner_zero.model.sparsegpt import Hessian, reconstruct, sparsegpt
+from pruner_zero.model.sparsegpt import reconstruct, sparsegpt
 from pruner_zero.model.sparsity import SparsityPattern, Unstructured
 from pruner_zero.model.statistics import Statistics
 
@@ -56,23 +56,6 @@ class Plan:
             yield from prune_masks(members, score, self.patterns[index])
 
 
-class Hessians(LayerInputs):
-    """The Hessian of every given layer, accumulated while the block runs."""
-
-    def __init__(self, layers: Iterable[PrunableLayer]) -> None:
-        super().__init__(tuple(layers), self._add)
-        self._of = {
-            layer.name: Hessian(layer.shape[1], layer.weight.device) for layer in self.layers
-        }
-
-    def _add(self, layer: PrunableLayer, inputs: Tensor) -> None:
-        self._of[layer.name].add(inputs)
-
-    def matrix(self, layer: PrunableLayer) -> Tensor:
-        """H of one layer, [in, in] float32."""
-        return self._of[layer.name].matrix()
-
-
 @torch.no_grad()
 def prune_through_blocks(
     model: nn.Module,
@@ -83,9 +66,9 @@ def prune_through_blocks(
 ) -> None:
     """Prune block by block while the calibration sequences flow through the decoder.
 
-    Sequential: X and Hessians come from activations of already pruned blocks, and the pruned block
-    runs once more to feed the next one (two runs of every block). One shot: the dense activations
-    flow on, X is the dense model's (one run of every block).
+    Sequential: X, M, V, H and the update's Hessians come from activations of already pruned blocks,
+    and the pruned block runs once more to feed the next one (two runs of every block). One shot:
+    the dense activations flow on, all statistics are the dense model's (one run of every block).
 
     Args:
         model: the model, dense.
@@ -101,27 +84,26 @@ def prune_through_blocks(
     flow = BlockFlow(model, ids)
     members_of = dict(plan.blocks())
     dense_masks = plan.masks() if plan.metric is not None and not sequential else iter(())
-    reads_x = plan.metric is not None and "X" in plan.metric.terminals
+    measured = plan.metric.terminals if plan.metric is not None and sequential else frozenset()
     for index in range(len(flow.blocks)):
         members = members_of.get(index, [])
-        norms = ActivationNorms(members if sequential and reads_x else ())
-        hessians = Hessians(members if plan.obs else ())
-        with norms, hessians:
+        inputs = InputStatistics(members, measured, hessians=plan.obs)
+        with inputs:
             flow.run(index, keep=not sequential)
         if plan.metric is None:
             for layer in members:
-                hessian = hessians.matrix(layer)
+                hessian = inputs.hessians.matrix(layer)
                 pattern = plan.patterns[index]
                 layer.weight.copy_(sparsegpt(layer.weight, hessian, pattern, layer.name))
         elif members:
             masks: Iterable[LayerMask] = islice(dense_masks, len(members))
             if sequential:
-                current = replace(plan.statistics, X=norms.result())
+                current = plan.statistics.with_values(inputs.result())
                 score = scorer(plan.metric, current)
                 masks = prune_masks(members, score, plan.patterns[index])
             for layer, mask in masks:
                 if plan.obs:
-                    hessian = hessians.matrix(layer)
+                    hessian = inputs.hessians.matrix(layer)
                     layer.weight.copy_(reconstruct(layer.weight, hessian, mask, layer.name))
                 else:
                     layer.weight.masked_fill_(mask, 0)

@@ -20,12 +20,14 @@ class PrunableLayer:
         name: full dotted name in the model, e.g. ``"model.layers.0.self_attn.q_proj"``.
         short_name: name inside the block, e.g. ``"self_attn.q_proj"``.
         block: index of the decoder block, from 0.
+        blocks: number of decoder blocks of the model.
         module: the layer; its weight has shape [out, in].
     """
 
     name: str
     short_name: str
     block: int
+    blocks: int
     module: nn.Linear
 
     @property
@@ -37,6 +39,11 @@ class PrunableLayer:
     def shape(self) -> tuple[int, int]:
         """``(out, in)``."""
         return self.module.out_features, self.module.in_features
+
+    @property
+    def depth(self) -> float:
+        """Relative depth, ``(block + 1) / blocks``, in (0, 1]."""
+        return (self.block + 1) / self.blocks
 
     @property
     def public_key(self) -> str:
@@ -85,7 +92,7 @@ def prunable_layers(model: nn.Module) -> tuple[PrunableLayer, ...]:
             if type(module) is nn.Linear:
                 if not module.weight.is_floating_point():
                     raise _not_supported(name, module, "quantised weights")
-                found.append(PrunableLayer(name, short_name, index, module))
+                found.append(PrunableLayer(name, short_name, index, len(blocks), module))
             else:
                 _refuse_hidden_weights(name, module)
     if not found:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruner_zero.errors import UserError, suggest
-from pruner_zero.metric import Metric
+from pruner_zero.metric import TERMINALS, Metric
+from pruner_zero.model.accumulators import INPUT_TERMINALS
 from pruner_zero.model.scoring import Scoring
 from pruner_zero.model.sparsity import NofM, Scope, SparsityPattern, Unstructured, parse_sparsity
 
@@ -28,8 +29,17 @@ class Method:
 
     @property
     def reads(self) -> frozenset[str]:
-        """The terminals that the score reads."""
+        """The terminals that the score reads; none of SparseGPT, which needs Hessians instead."""
         return frozenset() if self.metric is None else self.metric.terminals
+
+    def reads_of_dense(self, mode: str) -> frozenset[str]:
+        """The terminals that it takes from the dense model.
+
+        Args:
+            mode: ``"one_shot"``, or ``"sequential"``, where what comes from layers' inputs is
+                measured behind the blocks pruned before.
+        """
+        return self.reads - INPUT_TERMINALS if mode == "sequential" else self.reads
 
 
 def resolve_method(method: str | Scoring) -> Method:
@@ -50,7 +60,7 @@ def resolve_method(method: str | Scoring) -> Method:
         return Method(method, None)
     if method in METHODS:
         return Method(method, Metric.named(method), "layer" if method == "magnitude" else "row")
-    if "(" in method or method in ("W", "G", "X"):
+    if "(" in method or method in TERMINALS:
         return Method(method, Metric.parse(method))
     raise UserError(f"no pruning method is called '{method}': {suggest(method, METHODS)}")
 

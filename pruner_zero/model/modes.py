@@ -31,19 +31,22 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def measuring(model: nn.Module, trainable: Sequence[PrunableLayer]) -> Iterator[None]:
+def measuring(
+    model: nn.Module, trainable: Sequence[PrunableLayer], backward: bool
+) -> Iterator[None]:
     """Evaluation mode, with gradients for the given layers' weights only; all of it undone after.
 
     Args:
         model: the model.
         trainable: layers whose weights get gradients.
+        backward: there will be backward passes, which should be repeatable.
 
     Yields:
         Nothing.
     """
     wanted = {id(layer.weight) for layer in trainable}
     flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    with evaluation_mode(model), _deterministic() if trainable else nullcontext():
+    with evaluation_mode(model), _deterministic() if backward else nullcontext():
         try:
             for parameter, _, _ in flags:
                 parameter.requires_grad_(id(parameter) in wanted)

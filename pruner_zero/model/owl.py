@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pruner_zero.errors import UserError
 from pruner_zero.model.layers import PrunableLayer
-from pruner_zero.model.scoring import activation_of
+from pruner_zero.model.scoring import terminal_of
 from pruner_zero.model.statistics import Statistics
 
 OUTLIER_FACTOR = 5.0
@@ -80,4 +80,4 @@ def owl_ratios(
 
 def _wanda(layer: PrunableLayer, statistics: Statistics) -> Tensor:
     weight = layer.weight.detach().float().abs()
-    return weight * activation_of(statistics, layer).to(weight.device).sqrt()
+    return weight * terminal_of(statistics, layer, "X").to(weight.device).sqrt()

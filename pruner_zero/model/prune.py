@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pruner_zero.errors import UserError, suggest
+from pruner_zero.model.accumulators import INPUT_TERMINALS
 from pruner_zero.model.block_pruning import Plan, prune_through_blocks
+from pruner_zero.model.gradient_accumulators import GRADIENT_TERMINALS
 from pruner_zero.model.head import CausalHead
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
 from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
@@ -43,11 +45,12 @@ def prune(
 ) -> PruneReport:
     """Prune a model in place.
 
-    ``sequential`` goes block by block as the public code does: X (and the Hessians) are taken on
-    the activations of already pruned blocks; it costs two forward passes of the calibration text.
-    ``one_shot`` uses statistics of the dense model alone: no forward pass when they are given, one
-    with an update. A metric that does not read X gives the same masks either way. Gradients are
-    always the dense model's.
+    ``sequential`` goes block by block as the public code does: what comes from layers' inputs (X,
+    M, V, H and the update's Hessians) is taken on the activations of already pruned blocks; it
+    costs two forward passes of the calibration text. ``one_shot`` uses statistics of the dense
+    model alone: no forward pass when they are given, one with an update. A metric that reads
+    none of X, M, V and H gives the same masks either way. Gradients (G, R) are always the dense
+    model's.
 
     When this raises after pruning has begun, the model is partly pruned: load it again.
 
@@ -57,8 +60,8 @@ def prune(
             formula, or a metric.
         sparsity: ``0.5``, ``"0.5"``, ``"2:4"`` or a pattern.
         calibration: [N, L] int64 token ids; needed for whatever is not in ``statistics``, and for
-            the sequential flow of metrics that read X, and for updates.
-        statistics: G and X of the dense model; what is missing is measured on ``calibration``.
+            the sequential flow of metrics that read X, M, V or H, and for updates.
+        statistics: of the dense model; what is missing is measured on ``calibration``.
         mode: ``"sequential"`` or ``"one_shot"``.
         update: ``"obs"`` mends the remaining weights with SparseGPT's reconstruction.
         scope: ``row``, ``layer``, ``block`` or ``model``; by default the method's own.
@@ -81,14 +84,13 @@ def prune(
     pattern.check(layers)
     obs = update == "obs" or resolved.metric is None
     sequential = mode == "sequential"
-    flows = obs or (sequential and "X" in resolved.reads)
-    wanted = resolved.reads - ({"X"} if sequential else set())
-    wanted |= {"X"} if allocation == "owl" else set()
+    flows = obs or (sequential and bool(resolved.reads & INPUT_TERMINALS))
+    wanted = resolved.reads_of_dense(mode) | ({"X"} if allocation == "owl" else set())
     if calibration is not None:
         check_ids(CausalHead.of(model), calibration)
     elif flows:
         raise _no_calibration(resolved, "activations")
-    complete = _complete(model, calibration, statistics, wanted - {"W"}, resolved)
+    complete = _complete(model, calibration, statistics, wanted, resolved)
     patterns = _allocate(layers, pattern, complete, allocation)
     plan = Plan(layers, resolved.metric, patterns, complete, obs)
     with torch.no_grad(), evaluation_mode(model):
@@ -134,7 +136,7 @@ def check_options(
     wide = isinstance(pattern, Unstructured) and pattern.scope == "model"
     if allocation == "owl" and (wide or isinstance(pattern, NofM)):
         raise UserError("OWL sets a sparsity per block: use a ratio with scope row, layer or block")
-    needs_activations = "X" in method.reads or update == "obs"
+    needs_activations = bool(method.reads & INPUT_TERMINALS) or update == "obs"
     if wide and mode == "sequential" and needs_activations:
         raise UserError(
             "scope 'model' compares all blocks before any is pruned: use mode 'one_shot'"
@@ -145,18 +147,19 @@ def _complete(
     model: nn.Module,
     calibration: Tensor | None,
     given: Statistics | None,
-    wanted: frozenset[str] | set[str],
+    wanted: frozenset[str],
     method: Method,
 ) -> Statistics:
     """The given statistics, with what is wanted and missing measured on the dense model."""
-    statistics = given or Statistics({}, {}, 0, torch.zeros(0, dtype=torch.float64))
+    statistics = given or Statistics({})
     missing = wanted - statistics.terminals()
     if not missing:
         return statistics
     if calibration is None:
-        raise _no_calibration(method, "gradients" if "G" in missing else "activations")
-    measured = measure_statistics(model, calibration, "G" in missing, "X" in missing)
-    return replace(measured, G=measured.G or statistics.G, X=measured.X or statistics.X)
+        what = "gradients" if missing & GRADIENT_TERMINALS else "activations"
+        raise _no_calibration(method, what)
+    measured = measure_statistics(model, calibration, missing)
+    return replace(measured, values={**statistics.values, **measured.values})
 
 
 def _no_calibration(method: Method, what: str) -> UserError:

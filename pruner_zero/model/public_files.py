@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pruner_zero.errors import UserError
 from pruner_zero.model.layers import check_same_layer, prunable_layers
-from pruner_zero.model.scoring import gradient_of
+from pruner_zero.model.scoring import terminal_of
 from pruner_zero.model.statistics import Statistics
 
 
@@ -44,8 +44,7 @@ def read_gradient_file(path: str | Path, model: nn.Module) -> Statistics:
         if not bool(value.isfinite().all()):
             raise UserError(f"{path}: gradient '{layer.public_key}' has values that are not finite")
         gradients[layer.name] = value.float()
-    empty = torch.zeros(0, dtype=torch.float64)
-    return Statistics(gradients, {}, 0, empty, {"gradient_file": Path(path).name})
+    return Statistics({"G": gradients}, provenance={"gradient_file": Path(path).name})
 
 
 def write_gradient_file(path: str | Path, statistics: Statistics, model: nn.Module) -> None:
@@ -61,7 +60,7 @@ def write_gradient_file(path: str | Path, statistics: Statistics, model: nn.Modu
     """
     table = {}
     for layer in prunable_layers(model):
-        value = gradient_of(statistics, layer).cpu().to(torch.float16)
+        value = terminal_of(statistics, layer, "G").cpu().to(torch.float16)
         if not bool(value.isfinite().all()):
             raise UserError(
                 f"the gradient of {layer.name} is too large for float16: "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from pruner_zero.errors import UserError
-from pruner_zero.model.layers import PrunableLayer, check_same_layer
+from pruner_zero.metric import TERMINALS
+from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import Score
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.statistics import Statistics
@@ -18,17 +20,17 @@ class Scoring(Protocol):
 
     @property
     def terminals(self) -> frozenset[str]:
-        """Which of ``W``, ``G``, ``X`` the metric reads."""
+        """Which terminals the metric reads."""
 
-    def score(self, W: Tensor, G: Tensor, X: Tensor) -> Tensor:
-        """Score per weight, [out, in] float32, from W [out, in], G [out, in] and X [1, in]."""
+    def score(self, W: Tensor, **others: Tensor) -> Tensor:
+        """Score per weight, [out, in] float32, from W [out, in] and what else is read, by name."""
 
 
 def scorer(metric: Scoring, statistics: Statistics, dense: DenseWeights | None = None) -> Score:
     """Bind a metric to a model's statistics.
 
     ``W`` is the absolute weight in float32, as in the public code. A terminal that the metric does
-    not read is passed as an empty tensor and need not have been measured.
+    not read is not passed and need not have been measured.
 
     Args:
         metric: the metric.
@@ -42,57 +44,47 @@ def scorer(metric: Scoring, statistics: Statistics, dense: DenseWeights | None =
         UserError: the metric reads a terminal that was not measured; when called: statistics of
             another model (missing layer, other shape).
     """
-    missing = metric.terminals - statistics.terminals()
+    missing = sorted(metric.terminals - statistics.terminals())
     if missing:
         raise UserError(
-            f"the metric reads {', '.join(sorted(missing))}, which was not measured: "
-            "measure statistics with gradients and activations"
+            f"the metric reads {', '.join(missing)}, which was not measured: "
+            f"measure_statistics(model, ids, terminals={missing}) measures it"
         )
+    others = sorted(metric.terminals - {"W"})
 
     def score(layer: PrunableLayer) -> Tensor:
         weight = dense.weight(layer) if dense else layer.weight.detach()
         W = weight.float().abs()
-        unread = W.new_empty(0)
-        G = gradient_of(statistics, layer).to(W.device) if "G" in metric.terminals else unread
-        X = activation_of(statistics, layer).to(W.device) if "X" in metric.terminals else unread
-        return metric.score(W, G, X)
+        values = {name: terminal_of(statistics, layer, name).to(W.device) for name in others}
+        return metric.score(W, **values)
 
     return score
 
 
-def gradient_of(statistics: Statistics, layer: PrunableLayer) -> Tensor:
-    """G of a layer, [out, in] float32.
+def terminal_of(statistics: Statistics, layer: PrunableLayer, name: str) -> Tensor:
+    """A terminal other than W of one layer.
 
     Args:
         statistics: measured or read from a file.
         layer: a layer of the model.
+        name: the terminal.
+
+    Returns:
+        Float32, of the terminal's shape.
 
     Raises:
         UserError: the statistics are of another model.
     """
-    if layer.name not in statistics.G:
-        raise UserError(f"no gradient of {layer.name}: the statistics are of another model")
-    value = statistics.G[layer.name]
-    check_same_layer(layer, value, "gradient")
-    return value.float()
-
-
-def activation_of(statistics: Statistics, layer: PrunableLayer) -> Tensor:
-    """X of a layer, [1, in] float32.
-
-    Args:
-        statistics: measured or read from a file.
-        layer: a layer of the model.
-
-    Raises:
-        UserError: the statistics are of another model.
-    """
-    if layer.name not in statistics.X:
-        raise UserError(f"no activation norms of {layer.name}: the statistics are of another model")
-    value = statistics.X[layer.name]
-    if value.numel() != layer.shape[1]:
+    if name == "D":
+        return torch.full((1, 1), layer.depth)
+    title = TERMINALS[name].title
+    value = statistics.values.get(name, {}).get(layer.name)
+    if value is None:
+        raise UserError(f"no {title} of {layer.name}: the statistics are of another model")
+    expected = TERMINALS[name].shape(*layer.shape)
+    if tuple(value.shape) != expected:
         raise UserError(
-            f"activation norms of {layer.name} have {value.numel()} features, "
-            f"the model's weight has {layer.shape[1]}"
+            f"{title} of {layer.name} has shape {list(value.shape)}, "
+            f"the model's weight needs {list(expected)}"
         )
-    return value.float().reshape(1, -1)
+    return value.float()

@@ -100,6 +100,26 @@ def reconstruct(weight: Tensor, hessian: Tensor, mask: Tensor, name: str = "the 
     return _sweep(weight, hessian, name, choose=lambda saliency, columns: mask[:, columns])
 
 
+def saliency_scale(hessian: Tensor, name: str = "the layer") -> Tensor:
+    """What divides ``w²`` in SparseGPT's saliency: ``diag(U)²``, U from `inverse_factor`.
+
+    Entry j is the diagonal entry of the inverse of the damped Hessian of inputs j, j+1, …: the
+    ones that can still make up for weight j when the sweep reaches it. Inputs that never fire
+    count with a Hessian of 1, as in the sweep.
+
+    Args:
+        hessian: [in, in] float32.
+        name: the layer, for messages.
+
+    Returns:
+        [1, in] float32, positive.
+
+    Raises:
+        UserError: the Hessian cannot be inverted even with ten times the damping.
+    """
+    return inverse_factor(_revived(hessian), name).diagonal().square().unsqueeze(0)
+
+
 def inverse_factor(hessian: Tensor, name: str = "the layer") -> Tensor:
     """Upper Cholesky factor U of the damped inverse Hessian, ``UᵀU = (H + d·mean(diag H)·I)⁻¹``.
 
@@ -130,6 +150,14 @@ def inverse_factor(hessian: Tensor, name: str = "the layer") -> Tensor:
     )
 
 
+def _revived(hessian: Tensor) -> Tensor:
+    """A copy with 1 on the diagonal for inputs that never fire."""
+    hessian = hessian.clone()
+    dead = hessian.diagonal() == 0
+    hessian[dead, dead] = 1
+    return hessian
+
+
 @torch.no_grad()
 def _sweep(
     weight: Tensor,
@@ -145,11 +173,8 @@ def _sweep(
     bit in one layer into other masks ten blocks later.
     """
     weight = weight.detach().float().clone()
-    hessian = hessian.clone()
-    dead = hessian.diagonal() == 0  # inputs that never fire: their weights do nothing
-    hessian[dead, dead] = 1
-    weight[:, dead] = 0
-    upper = inverse_factor(hessian, name)
+    weight[:, hessian.diagonal() == 0] = 0  # inputs that never fire: their weights do nothing
+    upper = inverse_factor(_revived(hessian), name)
     width = _COLUMNS if groups is None else max(1, _COLUMNS // groups.m) * groups.m
     for start in range(0, weight.shape[1], width):
         span = slice(start, min(start + width, weight.shape[1]))

@@ -1,22 +1,32 @@
-"""What a metric may read beside the weights: gradients G and activations X of the dense model."""
+"""What a metric may read beside the weights: statistics of a dense model on calibration text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from pruner_zero.errors import UserError
-from pruner_zero.model.accumulators import ActivationNorms, GradientNorms
+from pruner_zero.errors import UserError, suggest
+from pruner_zero.metric import TERMINALS
+from pruner_zero.model.accumulators import INPUT_TERMINALS, InputStatistics
+from pruner_zero.model.gradient_accumulators import (
+    GRADIENT_TERMINALS,
+    GradientNorms,
+    OutputGradients,
+)
 from pruner_zero.model.head import CausalHead, check_length
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.modes import measuring
 
 Norm = Literal["l1", "l2"]
 Progress = Callable[[int, int], None]
+Values = Mapping[str, Mapping[str, Tensor]]
+
+MEASURED_TERMINALS = GRADIENT_TERMINALS | INPUT_TERMINALS
+"""Terminals that have to be measured; W and D are known of every layer."""
 
 
 @dataclass(frozen=True)
@@ -24,40 +34,50 @@ class Statistics:
     """Calibration statistics of a dense model.
 
     Attributes:
-        G: layer name → [out, in] float32, ``sqrt(Σ_s (scale·g_s)²)`` over the sequences' own
-            gradients (``Σ_s |scale·g_s|`` for the l1 norm); empty when not measured.
-        X: layer name → [1, in] float32, mean over sequences of the squared L2 norm of each input
-            feature; empty when not measured.
+        values: terminal → layer name → float32 tensor, of the shape and with the meaning that
+            ``TERMINALS`` gives; as far as they were measured. G is ``sqrt(Σ_s (scale·g_s)²)`` over
+            the sequences' own gradients (``Σ_s |scale·g_s|`` for the l1 norm).
         sequences: number of calibration sequences.
         losses: [sequences] float64, mean loss of the dense model on each, in nats per token.
         provenance: how it was measured, as text.
     """
 
-    G: Mapping[str, Tensor]
-    X: Mapping[str, Tensor]
-    sequences: int
-    losses: Tensor
+    values: Values
+    sequences: int = 0
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     provenance: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def G(self) -> Mapping[str, Tensor]:
+        """Layer name → gradient magnitude, [out, in]; empty when not measured."""
+        return self.values.get("G", {})
+
+    @property
+    def X(self) -> Mapping[str, Tensor]:
+        """Layer name → mean squared norm of each input, [1, in]; empty when not measured."""
+        return self.values.get("X", {})
+
     def terminals(self) -> frozenset[str]:
-        """The terminals that a metric can read: ``W`` always, ``G`` and ``X`` when measured."""
-        measured = {"W"} | ({"G"} if self.G else set()) | ({"X"} if self.X else set())
-        return frozenset(measured)
+        """The terminals that a metric can read: ``W`` and ``D`` always, the others if measured."""
+        measured = {name for name, layers in self.values.items() if layers}
+        return frozenset(TERMINALS.keys() - MEASURED_TERMINALS | measured)
 
     @property
     def dense_perplexity(self) -> float:
         """Perplexity of the dense model on the calibration sequences."""
         return float(self.losses.mean().exp())
 
+    def with_values(self, values: Values) -> Statistics:
+        """Return the same statistics with some terminals added or replaced."""
+        return replace(self, values={**self.values, **values})
+
     def to(self, device: torch.device | str) -> Statistics:
         """Return the same statistics on another device."""
-        return Statistics(
-            {name: value.to(device) for name, value in self.G.items()},
-            {name: value.to(device) for name, value in self.X.items()},
-            self.sequences,
-            self.losses,
-            self.provenance,
-        )
+        moved = {
+            terminal: {name: value.to(device) for name, value in layers.items()}
+            for terminal, layers in self.values.items()
+        }
+        return replace(self, values=moved)
 
     def excerpt(self, shapes: Mapping[str, tuple[int, int]]) -> Statistics:
         """Return the statistics of some layers, of their first output rows alone.
@@ -65,63 +85,74 @@ class Statistics:
         Args:
             shapes: layer name → (rows, in) of the excerpt.
         """
-        return Statistics(
-            {name: self.G[name][:rows] for name, (rows, _) in shapes.items() if self.G},
-            {name: self.X[name] for name in shapes if self.X},
-            self.sequences,
-            self.losses,
-            self.provenance,
-        )
+        cut = {
+            terminal: {
+                # A value per output row is cut like the weight; one per input is not.
+                name: layers[name][:rows] if layers[name].shape[0] > 1 else layers[name]
+                for name, (rows, _) in shapes.items()
+            }
+            for terminal, layers in self.values.items()
+            if layers
+        }
+        return replace(self, values=cut)
 
 
 def measure_statistics(
     model: nn.Module,
     ids: Tensor,
-    gradients: bool = True,
-    activations: bool = True,
+    terminals: Iterable[str] = ("G", "X"),
     norm: Norm = "l2",
     scale: float = 100.0,
     progress: Progress | None = None,
 ) -> Statistics:
-    """Measure G and X in one pass over the calibration sequences.
+    """Measure what a metric reads in one pass over the calibration sequences.
 
-    Each sequence runs alone: forward, and backward when gradients are wanted. A weight's gradient
-    is folded into its accumulator the moment it is complete and freed, so that gradients of at most
-    a few layers exist at once. The model runs without dropout and is left as it was.
+    Each sequence runs alone: forward, and backward when G or R is wanted. A weight's gradient is
+    folded into its accumulator the moment it is complete and freed, so that gradients of at most
+    a few layers exist at once. H keeps one [in, in] matrix per distinct layer input until the end
+    (see `Hessians` for its memory) and then inverts it. The model runs without dropout and is
+    left as it was.
 
-    Semantics follow the public code of Pruner-Zero (arXiv:2406.02924) and Wanda (arXiv:2306.11695).
+    Semantics follow the public code of Pruner-Zero (arXiv:2406.02924), Wanda (arXiv:2306.11695)
+    and SparseGPT (arXiv:2301.00774).
 
     Args:
         model: the dense model.
         ids: [N, L] int64 calibration sequences.
-        gradients: measure G.
-        activations: measure X.
-        norm: how gradients of several sequences are combined.
-        scale: factor on every gradient before it is combined.
+        terminals: what to measure, such as ``metric.terminals``; W and D need no measurement.
+        norm: how gradients of several sequences are combined in G.
+        scale: factor on every gradient before it is combined, in G and R.
         progress: called with (sequences done, N).
 
     Returns:
         The statistics, on the weights' devices.
 
     Raises:
-        UserError: sequences too long for the model, unsupported layers, or an unknown norm.
+        UserError: sequences too long for the model, unsupported layers, an unknown terminal or
+            norm, or a Hessian that cannot be inverted.
     """
     if norm not in ("l1", "l2"):
         raise UserError(f"unknown gradient norm '{norm}': choose from: l1, l2")
+    wanted = frozenset(terminals)
+    for name in sorted(wanted - TERMINALS.keys()):
+        raise UserError(f"no terminal is called '{name}': {suggest(name, TERMINALS)}")
     layers = prunable_layers(model)
     head = CausalHead.of(model)
     check_ids(head, ids)
-    norms = ActivationNorms(layers if activations else ())
-    grads = GradientNorms(layers if gradients else (), norm, scale)
+    trained = layers if "G" in wanted else ()
+    backward = bool(wanted & GRADIENT_TERMINALS)
+    inputs = InputStatistics(layers, wanted)
+    weights = GradientNorms(trained, norm, scale)
+    outputs = OutputGradients(layers if "R" in wanted else (), scale)
     losses = torch.zeros(len(ids), dtype=torch.float64)
-    with measuring(model, layers if gradients else ()), norms, grads:
+    with measuring(model, trained, backward), inputs, weights, outputs:
         for index, sequence in enumerate(ids):
-            losses[index] = _one_sequence(head, sequence.unsqueeze(0).to(head.device), gradients)
+            losses[index] = _one_sequence(head, sequence.unsqueeze(0).to(head.device), backward)
             if progress:
                 progress(index + 1, len(ids))
+    found = {"G": weights.result(), "R": outputs.result(), **inputs.result()}
     return Statistics(
-        grads.result(),
-        norms.result(),
+        {name: found[name] for name in TERMINALS if found.get(name)},
         len(ids),
         losses,
         {"norm": norm, "scale": repr(scale), "length": str(ids.shape[1])},
@@ -149,22 +180,22 @@ def check_ids(head: CausalHead, ids: Tensor) -> None:
         )
 
 
-def _one_sequence(head: CausalHead, ids: Tensor, gradients: bool) -> float:
+def _one_sequence(head: CausalHead, ids: Tensor, backward: bool) -> float:
     """Forward (and backward) of one sequence [1, L]; returns its mean loss."""
-    with torch.set_grad_enabled(gradients):
+    with torch.set_grad_enabled(backward):
         hidden = head.hidden(ids)[0, :-1]
         targets = ids[0, 1:]
         # The head's backward runs chunk by chunk into this leaf, so that the logits of one chunk
         # are all that exists; then one backward pass goes through the decoder.
-        leaf = hidden.detach().requires_grad_(gradients)
+        leaf = hidden.detach().requires_grad_(backward)
         total = 0.0
         for piece, wanted in zip(
             leaf.split(head.chunk_tokens()), targets.split(head.chunk_tokens()), strict=True
         ):
             loss = head.token_losses(piece, wanted).sum() / len(targets)
             total += float(loss.detach())
-            if gradients:
+            if backward:
                 loss.backward()
-        if gradients:
+        if backward:
             hidden.backward(leaf.grad)
     return total

@@ -7,7 +7,8 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +29,26 @@ Announce = Callable[[str], None]
 def cached_statistics(
     directory: str | Path,
     key_fields: Mapping[str, Any],
-    measure: Callable[[], Statistics],
+    terminals: Collection[str],
+    measure: Callable[[frozenset[str]], Statistics],
     announce: Announce | None = None,
 ) -> Statistics:
     """Read statistics of these very settings from disk, or measure and keep them.
 
-    The file is written to one side and renamed, under a lock: a killed run leaves no half file and
-    two runs that start together measure once. A damaged file is measured again.
+    A file that lacks some of the terminals is completed: only what is missing is measured. It is
+    written to one side and renamed, under a lock: a killed run leaves no half file and two runs
+    that start together measure once. A damaged file is measured again.
 
     Args:
         directory: the cache; made when missing.
         key_fields: everything the result depends on (model fingerprint, text, N, length, seed,
             dtype, norm, …), as plain JSON values.
-        measure: called when there is no good file.
+        terminals: what is wanted; those that need no measurement count as there.
+        measure: called with the terminals that no good file holds.
         announce: gets one sentence when a file had to be thrown away; by default a warning.
 
     Returns:
-        The statistics, on the CPU when they were read from disk.
+        The statistics with at least these terminals, on the CPU as far as read from disk.
     """
     key = json.dumps({**key_fields, "format": _FORMAT}, sort_keys=True, default=str)
     name = hashlib.sha256(key.encode()).hexdigest()
@@ -52,15 +56,20 @@ def cached_statistics(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
     with FileLock(path.with_suffix(".lock")):
+        stored = Statistics({})
         if path.exists():
             try:
-                return _read(path, key)
+                stored = _read(path, key)
             except (SafetensorError, KeyError, ValueError, OSError) as error:
                 say = announce or (lambda text: warnings.warn(text, stacklevel=3))
                 say(f"cached statistics {path} are damaged ({error}): measuring them again")
-        measured = measure()
-        _write(path, key, measured)
-        return measured
+        missing = frozenset(terminals) - stored.terminals()
+        if not missing:
+            return stored
+        measured = measure(missing)
+        complete = replace(measured, values={**stored.values, **measured.values})
+        _write(path, key, complete)
+        return complete
 
 
 def model_fingerprint(model: nn.Module) -> str:
@@ -94,7 +103,7 @@ def model_fingerprint(model: nn.Module) -> str:
 
 def _write(path: Path, key: str, statistics: Statistics) -> None:
     tensors = {"losses": statistics.losses}
-    for kind, values in (("G", statistics.G), ("X", statistics.X)):
+    for kind, values in statistics.values.items():
         tensors |= {f"{kind}/{name}": value.cpu().contiguous() for name, value in values.items()}
     metadata = {
         "key": key,
@@ -113,7 +122,7 @@ def _write(path: Path, key: str, statistics: Statistics) -> None:
 
 
 def _read(path: Path, key: str) -> Statistics:
-    kinds: dict[str, dict[str, torch.Tensor]] = {"G": {}, "X": {}}
+    values: dict[str, dict[str, torch.Tensor]] = {}
     with safe_open(str(path), framework="pt") as stored:
         metadata = stored.metadata() or {}
         if metadata.get("key") != key:
@@ -121,10 +130,9 @@ def _read(path: Path, key: str) -> Statistics:
         for full in stored.keys():  # noqa: SIM118 (not a mapping)
             kind, _, name = full.partition("/")
             if name:
-                kinds[kind][name] = stored.get_tensor(full)
+                values.setdefault(kind, {})[name] = stored.get_tensor(full)
         return Statistics(
-            kinds["G"],
-            kinds["X"],
+            values,
             int(metadata["sequences"]),
             stored.get_tensor("losses"),
             json.loads(metadata["provenance"]),

@@ -8,6 +8,7 @@ see the probe's rows only, so the probe is a small model of its own and not a pa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -78,4 +79,4 @@ def _excerpt(layer: PrunableLayer, dense: DenseWeights, rows: int) -> PrunableLa
     weight = dense.weight(layer)[:rows].clone()
     module = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     module.weight = nn.Parameter(weight, requires_grad=False)
-    return PrunableLayer(layer.name, layer.short_name, layer.block, module)
+    return replace(layer, module=module)

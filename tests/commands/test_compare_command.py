@@ -69,6 +69,18 @@ def test_metric_from_formula_file_and_failing_metric(arguments, tmp_path, capsys
     assert "failed" in capsys.readouterr().out
 
 
+def test_wide_formulas_measure_what_they_read(arguments, tmp_path, capsys):
+    methods = "methods=[wanda,'ratio(sqr(W),H)','mul(mul(W,sqrt(X)),sqrt(R))','mul(W,D)']"
+    assert main([*arguments, methods, "sparsity=[0.5]", "scope=layer", "seeds=[0,1]"]) == 0
+    rows = list(csv.DictReader((tmp_path / "table" / "table.csv").open()))
+    assert [row["seed"] for row in rows] == ["0", "1", "0", "1", "0", "1", ""]
+    assert all(float(row["perplexity"]) > 0 for row in rows)
+    printed = capsys.readouterr().out
+    assert printed.count("measuring gradient, activation norms on 3 sequences") == 2
+    assert printed.count("measuring inverse Hessian diagonals on 3 sequences") == 2
+    assert printed.count("measuring output gradient norms on 3 sequences") == 2
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -29,7 +29,7 @@ def tiny_llama(seed: int = 0, **changes) -> LlamaForCausalLM:
 def linear_layer(weight: torch.Tensor, name: str = "layer", block: int = 0) -> PrunableLayer:
     module = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     module.weight.data = weight.clone().float()
-    return PrunableLayer(f"model.layers.{block}.{name}", name, block, module)
+    return PrunableLayer(f"model.layers.{block}.{name}", name, block, 2, module)
 
 
 @pytest.fixture

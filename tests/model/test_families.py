@@ -14,7 +14,7 @@ from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.perplexity import perplexity
 from pruner_zero.model.prune import prune
 from pruner_zero.model.selection import row_mask
-from pruner_zero.model.statistics import measure_statistics
+from pruner_zero.model.statistics import MEASURED_TERMINALS, measure_statistics
 
 COMMON = {
     "vocab_size": 61,
@@ -96,10 +96,24 @@ def test_layers_perplexity_and_statistics(family, ids):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_wide_terminals(family, ids):
+    model, _ = build(family)
+    statistics = measure_statistics(model, ids, MEASURED_TERMINALS)
+    names = {layer.name for layer in prunable_layers(model)}
+    for terminal in MEASURED_TERMINALS:
+        values = statistics.values[terminal]
+        assert values.keys() == names
+        assert all(value.isfinite().all() and (value >= 0).all() for value in values.values())
+    alone = measure_statistics(model, ids, "R")  # without any weight's gradient
+    for name, value in statistics.values["R"].items():
+        assert torch.allclose(alone.values["R"][name], value, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_sequential_flow_agrees_with_whole_model_passes(family, ids):
     reference, per_block = build(family)
     for start in range(0, 3 * per_block, per_block):
-        X = measure_statistics(reference, ids, gradients=False).X
+        X = measure_statistics(reference, ids, ["X"]).X
         for layer in prunable_layers(reference)[start : start + per_block]:
             score = layer.weight.detach().abs() * X[layer.name].sqrt()
             layer.weight.data[row_mask(score, layer.shape[1] // 2)] = 0

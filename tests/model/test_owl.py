@@ -17,7 +17,7 @@ def test_outlier_shares_by_hand():
     first[1, 3] = -99
     layers = [linear_layer(first, "a"), linear_layer(torch.ones(4, 8), "b", block=1)]
     X = {layer.name: torch.full((1, 8), 4.0) for layer in layers}
-    shares = outlier_shares(layers, Statistics({}, X, 1, torch.zeros(1)))
+    shares = outlier_shares(layers, Statistics({"X": X}))
     assert shares == {0: 6.25, 1: 0.0}
 
 
@@ -25,7 +25,7 @@ def test_the_blocks_mean_is_over_all_its_layers():
     layers = [linear_layer(torch.full((1, 8), 9.0), "a"), linear_layer(torch.ones(7, 8), "b")]
     X = {layer.name: torch.ones(1, 8) for layer in layers}
     # Mean (8·9 + 56·1)/64 = 2; above 4·2: the 8 nines.
-    assert outlier_shares(layers, Statistics({}, X, 1, torch.zeros(1)), factor=4) == {0: 12.5}
+    assert outlier_shares(layers, Statistics({"X": X}), factor=4) == {0: 12.5}
 
 
 def test_ratios_by_hand():

@@ -132,7 +132,7 @@ def test_sequential_by_hand(ids):
     by_hand = tiny_llama()
     metric = Metric.named("wanda")
     for block in range(2):
-        X = measure_statistics(by_hand, ids, gradients=False).X
+        X = measure_statistics(by_hand, ids, ["X"]).X
         for layer in prunable_layers(by_hand)[7 * block : 7 * block + 7]:
             score = metric.score(layer.weight, None, X[layer.name])
             layer.weight.data[row_mask(score, layer.shape[1] // 2)] = 0
@@ -221,6 +221,10 @@ def test_formula_and_unknown_method(tiny, ids):
         ({"method": "wanda"}, "wanda needs activations here: give calibration ids or statistics"),
         ({"method": "gblm", "mode": "one_shot"}, "give calibration ids or statistics"),
         ({"method": "pruner-zero"}, "needs gradients"),
+        ({"method": "mul(W, R)"}, "needs gradients here: give calibration ids or statistics"),
+        ({"method": "mul(W, H)"}, "needs activations"),
+        ({"method": "mul(W, V)", "mode": "one_shot"}, "needs activations"),
+        ({"method": "mul(W, V)", "scope": "model"}, "use mode 'one_shot'"),
         ({"method": "sparsegpt"}, "give calibration ids"),
         ({"mode": "oneshot"}, "did you mean 'one_shot'"),
         ({"update": "obd"}, "did you mean 'obs'"),

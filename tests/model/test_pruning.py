@@ -17,7 +17,7 @@ from .conftest import tiny_llama
 class WeightTimesGradient:
     terminals = frozenset("WG")
 
-    def score(self, W, G, X):
+    def score(self, W, G):
         return W * G
 
 
@@ -89,7 +89,7 @@ def test_apply_masks_stays(tiny):
 def test_statistics_that_were_not_measured_or_are_anothers_are_named(tiny, ids):
     layers = prunable_layers(tiny)
     with pytest.raises(UserError, match="reads G, which was not measured"):
-        scorer(WeightTimesGradient(), measure_statistics(tiny, ids, gradients=False))
+        scorer(WeightTimesGradient(), measure_statistics(tiny, ids, ["X"]))
     wider = measure_statistics(tiny_llama(intermediate_size=32), ids)
     score = scorer(WeightTimesGradient(), wider)
     score(layers[0])
@@ -98,5 +98,5 @@ def test_statistics_that_were_not_measured_or_are_anothers_are_named(tiny, ids):
     shallow = measure_statistics(tiny_llama(num_hidden_layers=1), ids)
     with pytest.raises(UserError, match=r"no gradient of model\.layers\.1"):
         scorer(WeightTimesGradient(), shallow)(layers[7])
-    empty = Statistics({}, {}, 0, torch.zeros(0))
-    assert empty.terminals() == {"W"}
+    empty = Statistics({})
+    assert empty.terminals() == {"W", "D"}

@@ -39,13 +39,13 @@ def test_gradients_and_losses_agree_with_autograd(ids, tied):
     for name, expected in l2.items():
         assert torch.allclose(statistics.G[name], expected, rtol=1e-4, atol=1e-6)
         assert statistics.G[name].dtype == torch.float32
-    other = measure_statistics(model, ids, norm="l1", activations=False)
+    other = measure_statistics(model, ids, ["G"], norm="l1")
     for name, expected in l1.items():
         assert torch.allclose(other.G[name], expected, rtol=1e-4, atol=1e-6)
     assert not other.X
     assert statistics.losses.tolist() == pytest.approx(losses, rel=1e-5)
     assert statistics.dense_perplexity == pytest.approx(perplexity(model, ids), rel=1e-5)
-    assert statistics.terminals() == {"W", "G", "X"}
+    assert statistics.terminals() == {"W", "D", "G", "X"}
 
 
 def test_activation_norms_by_hand(tiny, ids):
@@ -57,12 +57,12 @@ def test_activation_norms_by_hand(tiny, ids):
             tiny(row[None])
     handle.remove()
     expected = sum((x[0] ** 2).sum(dim=0) for x in seen) / len(ids)
-    statistics = measure_statistics(tiny, ids, gradients=False)
+    statistics = measure_statistics(tiny, ids, ["X"])
     got = statistics.X["model.layers.1.mlp.down_proj"]
     assert got.shape == (1, 24)
     assert torch.allclose(got[0], expected, rtol=1e-5)
     assert not statistics.G
-    assert statistics.terminals() == {"W", "X"}
+    assert statistics.terminals() == {"W", "D", "X"}
 
 
 def test_chunked_head_changes_nothing(tiny, ids, monkeypatch):
@@ -104,7 +104,7 @@ def test_the_model_is_left_as_it_was_even_after_an_exception(tiny, ids):
 
 def test_progress_counts_sequences(tiny, ids):
     calls: list[tuple[int, int]] = []
-    measure_statistics(tiny, ids, gradients=False, progress=lambda *at: calls.append(at))
+    measure_statistics(tiny, ids, ["X"], progress=lambda *at: calls.append(at))
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 

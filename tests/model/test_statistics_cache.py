@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 import torch
+from safetensors import safe_open
 
 from pruner_zero.model.statistics import measure_statistics
 from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
@@ -11,19 +15,19 @@ from .conftest import tiny_llama
 
 @pytest.fixture
 def counted(tiny, ids):
-    calls: list[int] = []
+    calls: list[frozenset[str]] = []
 
-    def measure():
-        calls.append(1)
-        return measure_statistics(tiny, ids)
+    def measure(missing):
+        calls.append(missing)
+        return measure_statistics(tiny, ids, missing)
 
     return measure, calls
 
 
 def test_the_second_read_comes_from_disk_and_is_equal(tmp_path, counted):
     measure, calls = counted
-    first = cached_statistics(tmp_path / "deep" / "er", {"seed": 0, "n": 3}, measure)
-    second = cached_statistics(tmp_path / "deep" / "er", {"n": 3, "seed": 0}, measure)
+    first = cached_statistics(tmp_path / "deep" / "er", {"seed": 0, "n": 3}, "GX", measure)
+    second = cached_statistics(tmp_path / "deep" / "er", {"n": 3, "seed": 0}, "GX", measure)
     assert len(calls) == 1
     assert first.G.keys() == second.G.keys()
     assert all(first.G[name].equal(second.G[name]) for name in first.G)
@@ -34,25 +38,53 @@ def test_the_second_read_comes_from_disk_and_is_equal(tmp_path, counted):
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_a_file_that_lacks_terminals_is_completed(tmp_path, counted):
+    measure, calls = counted
+    first = cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
+    wide = cached_statistics(tmp_path, {"seed": 0}, "WDGRVH", measure)
+    again = cached_statistics(tmp_path, {"seed": 0}, "XVHRD", measure)
+    assert calls == [{"G", "X"}, {"R", "V", "H"}]
+    assert wide.terminals() == again.terminals() == set("WDGXRVH")
+    for name, layers in wide.values.items():
+        assert all(value.equal(again.values[name][layer]) for layer, value in layers.items())
+    assert all(first.G[layer].equal(again.G[layer]) for layer in first.G)
+    assert again.losses.equal(first.losses)
+    assert again.provenance == first.provenance
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_files_of_the_first_release_are_still_hits(tmp_path, counted):
+    """The key and the layout are those of files that hold G and X alone."""
+    measure, _ = counted
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
+    (path,) = tmp_path.glob("*.safetensors")
+    key = json.dumps({"format": "2", "seed": 0}, sort_keys=True)
+    assert path.stem == hashlib.sha256(key.encode()).hexdigest()
+    with safe_open(str(path), framework="pt") as stored:
+        assert stored.metadata().keys() == {"key", "sequences", "provenance"}
+        kinds = {name.partition("/")[0] for name in stored.keys()}  # noqa: SIM118
+    assert kinds == {"G", "X", "losses"}
+
+
 def test_other_settings_are_other_files(tmp_path, counted):
     measure, calls = counted
-    cached_statistics(tmp_path, {"seed": 0}, measure)
-    cached_statistics(tmp_path, {"seed": 1}, measure)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
+    cached_statistics(tmp_path, {"seed": 1}, "GX", measure)
     assert len(calls) == 2
 
 
 @pytest.mark.parametrize("damage", ["truncate", "garbage", "empty"])
 def test_a_damaged_file_is_measured_again_and_said_once(tmp_path, counted, damage):
     measure, calls = counted
-    cached_statistics(tmp_path, {"seed": 0}, measure)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
     (path,) = tmp_path.glob("*.safetensors")
     content = path.read_bytes()
     path.write_bytes(
         {"truncate": content[: len(content) // 2], "garbage": b"x" * 99}.get(damage, b"")
     )
     said: list[str] = []
-    cached_statistics(tmp_path, {"seed": 0}, measure, said.append)
-    cached_statistics(tmp_path, {"seed": 0}, measure, said.append)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure, said.append)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure, said.append)
     assert len(calls) == 2
     assert len(said) == 1
     assert "damaged" in said[0]
@@ -60,22 +92,22 @@ def test_a_damaged_file_is_measured_again_and_said_once(tmp_path, counted, damag
 
 def test_a_file_of_other_settings_under_this_name_is_not_believed(tmp_path, counted):
     measure, calls = counted
-    cached_statistics(tmp_path, {"seed": 0}, measure)
+    cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
     (path,) = tmp_path.glob("*.safetensors")
-    cached_statistics(tmp_path, {"seed": 1}, measure)
+    cached_statistics(tmp_path, {"seed": 1}, "GX", measure)
     (other,) = set(tmp_path.glob("*.safetensors")) - {path}
     path.write_bytes(other.read_bytes())
     with pytest.warns(UserWarning, match="other settings"):
-        cached_statistics(tmp_path, {"seed": 0}, measure)
+        cached_statistics(tmp_path, {"seed": 0}, "GX", measure)
     assert len(calls) == 3
 
 
 def test_a_failed_measurement_leaves_nothing(tmp_path):
-    def fail():
+    def fail(missing):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cached_statistics(tmp_path, {}, fail)
+        cached_statistics(tmp_path, {}, "GX", fail)
     assert not list(tmp_path.glob("*.safetensors"))
 
 
