@@ -1,0 +1,43 @@
+"""Search algorithms with one ask-and-tell interface.
+
+``ask`` makes the next candidate and ``tell`` takes its result; whoever drives the search decides
+when and where evaluation happens. All randomness comes from one generator that belongs to the
+search, so the same seed and the same results give the same search. One file per algorithm:
+
+==================  ========================================================================
+``steady_state``    the paper: one offspring at a time, the worst leaves
+``random_search``   the baseline: random trees only
+==================  ========================================================================
+"""
+
+from __future__ import annotations
+
+from pruner_zero.search.algorithms.base import SearchAlgorithm, Simplify
+from pruner_zero.search.algorithms.random_search import RandomSearch
+from pruner_zero.search.algorithms.steady_state import SteadyState
+from pruner_zero.search.config import SearchConfig
+
+__all__ = ["SearchAlgorithm", "make_algorithm"]
+
+_KINDS: dict[str, type[SearchAlgorithm]] = {
+    "steady_state": SteadyState,
+    "random": RandomSearch,
+}
+
+
+def make_algorithm(
+    config: SearchConfig, seed: int, simplify: Simplify, operators: str = "paper"
+) -> SearchAlgorithm:
+    """Return the algorithm that ``config.algorithm`` names.
+
+    Args:
+        config: sizes, probabilities and limits.
+        seed: of all random choices; every integer is a seed, 0 too.
+        simplify: applied to every offspring before it is evaluated.
+        operators: name of the operator set.
+
+    Raises:
+        UserError: when the configuration is impossible.
+    """
+    config.check()
+    return _KINDS[config.algorithm](config, seed, simplify, operators)
