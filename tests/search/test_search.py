@@ -20,8 +20,8 @@ from pruner_zero.search.individual import Candidate, FitnessResult
 from pruner_zero.search.run_folder import RunFolder
 
 
-def simplify(metric: Metric) -> Metric:
-    return metric.simplified("rank")
+def simplify(metric: Metric, scope: str | None) -> Metric:
+    return metric.simplified("rank", scope or "row")
 
 
 def fitness(candidate: Candidate) -> FitnessResult:
@@ -111,7 +111,7 @@ def test_offspring_are_simplified_before_evaluation_and_written_back():
     _, _, seen = run(2)
     assert any(c.raw != c.metric for c, _, _ in seen)
     for candidate, _, _ in seen:
-        assert candidate.metric == simplify(candidate.raw)
+        assert candidate.metric == simplify(candidate.raw, None)
         assert len(candidate.individual) == candidate.metric.size
 
 

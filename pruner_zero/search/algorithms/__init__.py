@@ -6,6 +6,8 @@ search, so the same seed and the same results give the same search. One file per
 
 ==================  ========================================================================
 ``steady_state``    the paper: one offspring at a time, the worst leaves
+``mu_plus_lambda``  generations: the best of parents and offspring stay
+``nsga2``           generations: a front of perplexity and size
 ``random_search``   the baseline: random trees only
 ==================  ========================================================================
 """
@@ -13,6 +15,8 @@ search, so the same seed and the same results give the same search. One file per
 from __future__ import annotations
 
 from pruner_zero.search.algorithms.base import SearchAlgorithm, Simplify
+from pruner_zero.search.algorithms.mu_plus_lambda import MuPlusLambda
+from pruner_zero.search.algorithms.nsga2 import NSGA2
 from pruner_zero.search.algorithms.random_search import RandomSearch
 from pruner_zero.search.algorithms.steady_state import SteadyState
 from pruner_zero.search.config import SearchConfig
@@ -21,6 +25,8 @@ __all__ = ["SearchAlgorithm", "make_algorithm"]
 
 _KINDS: dict[str, type[SearchAlgorithm]] = {
     "steady_state": SteadyState,
+    "mu_plus_lambda": MuPlusLambda,
+    "nsga2": NSGA2,
     "random": RandomSearch,
 }
 
@@ -33,7 +39,8 @@ def make_algorithm(
     Args:
         config: sizes, probabilities and limits.
         seed: of all random choices; every integer is a seed, 0 too.
-        simplify: applied to every offspring before it is evaluated.
+        simplify: from a metric and its scope (None for the run's own) to the metric that is
+            evaluated.
         operators: name of the operator set.
 
     Raises:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
-from deap import base, tools
+from deap import tools
 
 from pruner_zero.metric import Metric
+from pruner_zero.search.breeder import Breeder, Proposal
 from pruner_zero.search.config import SearchConfig
+from pruner_zero.search.constants import offer_numbers
+from pruner_zero.search.diversity import survivors
 from pruner_zero.search.individual import (
     Candidate,
     FitnessResult,
@@ -21,10 +24,10 @@ from pruner_zero.search.members import Member, from_member, to_member
 from pruner_zero.search.primitives import metric_to_nodes, primitive_set, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
 from pruner_zero.search.twins import same_masks, without_twins
-from pruner_zero.search.variation import variation_toolbox
 
-Simplify = Callable[[Metric], Metric]
-Proposal = tuple[str, tuple[int, ...], Individual]
+Simplify = Callable[[Metric, str | None], Metric]
+IsRepeat = Callable[[Metric, str | None], bool]
+SEED = "seed"
 
 
 class SearchAlgorithm(ABC):
@@ -33,8 +36,14 @@ class SearchAlgorithm(ABC):
     Args:
         config: sizes, probabilities and limits.
         seed: of all random choices; every integer is a seed, 0 too.
-        simplify: applied to every offspring before it is evaluated.
+        simplify: from a metric and its scope (None for the run's own) to the metric that is
+            evaluated.
         operators: name of the operator set.
+
+    Attributes:
+        asked: candidates made so far.
+        refused: individuals that were thrown away before evaluation, see `ask`.
+        since_best: candidates told since the best changed.
     """
 
     def __init__(
@@ -42,38 +51,76 @@ class SearchAlgorithm(ABC):
     ) -> None:
         """Make a search whose first candidate is the first seed or the first random tree."""
         self.config = config
+        self.simplify = simplify
         self.generator = random.Random(seed)
         self.primitives = primitive_set(operators)
-        self.toolbox: base.Toolbox = variation_toolbox(self.primitives, config.variation, simplify)
+        offer_numbers(self.primitives, config.constants)
+        self.breeder = Breeder(self.primitives, config)
+        self.seeds = config.known_metrics()
         self.population: list[Individual] = []
         self.hall_of_fame = tools.HallOfFame(config.hall_of_fame, similar=same_masks)
         self.asked = 0
-        self.seeds = config.seed_metrics()
+        self.refused = 0
+        self.since_best = 0
 
     @abstractmethod
     def propose(self) -> Proposal:
-        """Make one individual: what made it, its parents' numbers, and the tree itself."""
+        """Make one individual."""
 
-    def ask(self) -> Candidate:
-        """Make the next candidate, preferring one that the population does not hold."""
-        known = {str(tree_to_metric(member)) for member in self.population}
+    def ask(self, is_repeat: IsRepeat | None = None) -> Candidate:
+        """Make the next candidate.
+
+        An offspring is refused when the population holds its metric and scope already, when
+        ``is_repeat`` says so, or when its metric reads no terminal and so ranks nothing; after
+        ``variation.attempts`` tries the last one is taken anyway.
+
+        Args:
+            is_repeat: whether a metric was seen before with this scope.
+        """
+        known = {(tree_to_metric(member), member.scope) for member in self.living()}
+
+        def is_useless(metric: Metric, scope: str | None) -> bool:
+            if not metric.terminals or (metric, scope) in known:
+                return True
+            return is_repeat is not None and is_repeat(metric, scope)
+
         with drawing_from(self.generator):
-            for _ in range(self.config.variation.attempts):
-                operation, parents, proposal = self.seed() or self.propose()
-                individual, metric = self.toolbox.simplify(proposal)
-                if str(metric) not in known:
-                    break
+            proposal, metric = self._proposal(is_useless)
         self.asked += 1
+        individual = Individual(metric_to_nodes(metric, self.primitives))
+        individual.scope = proposal.individual.scope
         individual.number = self.asked
         return Candidate(
             number=self.asked,
-            generation=(self.asked - 1) // self.config.population_size,
-            operation=operation,
-            parents=parents,
-            raw=tree_to_metric(proposal),
+            generation=self.config.generation(self.asked),
+            operation=proposal.operation,
+            parents=proposal.parents,
+            raw=tree_to_metric(proposal.individual),
             metric=metric,
             individual=individual,
         )
+
+    def _proposal(self, is_useless: IsRepeat) -> tuple[Proposal, Metric]:
+        """Return an individual and its simplified metric; a seed is taken as it is asked for."""
+        tries = 1
+        while True:
+            proposal = self._seed() or self.propose()
+            scope = proposal.individual.scope
+            metric = self.simplify(tree_to_metric(proposal.individual), scope)
+            last = proposal.operation == SEED or tries == self.config.variation.attempts
+            if last or not is_useless(metric, scope):
+                return proposal, metric
+            self.refused += 1
+            tries += 1
+
+    def _seed(self) -> Proposal | None:
+        """The next known metric, None when all of them are in."""
+        if self.asked >= len(self.seeds):
+            return None
+        seed = self.seeds[self.asked]
+        individual = Individual(metric_to_nodes(seed.metric, self.primitives))
+        individual.scope = seed.scope
+        return Proposal(SEED, (), individual)
 
     def tell(self, candidate: Candidate, result: FitnessResult) -> None:
         """Take a candidate's result."""
@@ -82,27 +129,48 @@ class SearchAlgorithm(ABC):
         individual.losses = result.losses
         individual.complete = result.complete
         self.rate(individual, result.perplexity)
+        before = self.answer()
         if result.reason is None and result.complete:
-            self.hall_of_fame.update([individual])
+            self.honour(individual)
+        self.since_best = self.since_best + 1 if self.answer() == before else 0
         self.admit(individual)
 
     def rate(self, individual: Individual, perplexity: float) -> None:
         """Give an individual its fitness; the first objective is always the perplexity."""
         individual.fitness = PerplexityFitness((perplexity,))
 
+    def honour(self, individual: Individual) -> None:
+        """Put a completely evaluated individual into the hall of fame if it is good enough."""
+        self.hall_of_fame.update([individual])
+
     def admit(self, individual: Individual) -> None:
-        """Put an evaluated individual into the population; the worst leaves."""
-        self.population = without_twins([*self.population, individual])
-        if len(self.population) > self.config.population_size:
-            # Among equally bad ones the newest goes: it has proved nothing.
-            worst = max(self.population, key=lambda m: (m.perplexity, m.number))
-            # By identity: equal trees are equal lists to DEAP.
-            self.population = [member for member in self.population if member is not worst]
+        """Put an evaluated individual into the population; one leaves."""
+        members = without_twins([*self.population, individual])
+        self.population = survivors(members, self.config.population_size, self.config.diversity)
+
+    def living(self) -> list[Individual]:
+        """Return all individuals that a new one must differ from."""
+        return self.population
+
+    def answer(self) -> Hashable:
+        """What the search has found so far; the search stagnates while it stays the same."""
+        return self.best_perplexity
+
+    @property
+    def stagnant(self) -> bool:
+        """Whether ``search.stagnation`` candidates have come without a new best."""
+        limit = self.config.stagnation
+        return limit is not None and self.since_best >= limit
 
     @property
     def best(self) -> Metric | None:
         """The best metric so far, None before any succeeded."""
         return tree_to_metric(self.hall_of_fame[0]) if len(self.hall_of_fame) else None
+
+    @property
+    def best_scope(self) -> str | None:
+        """The scope of the best metric, None for the run's own."""
+        return self.hall_of_fame[0].scope if len(self.hall_of_fame) else None
 
     @property
     def best_perplexity(self) -> float:
@@ -121,21 +189,13 @@ class SearchAlgorithm(ABC):
         """The hall of fame, best first: metric and search perplexity."""
         return [(tree_to_metric(m), m.perplexity) for m in self.hall_of_fame]
 
-    def seed(self) -> Proposal | None:
-        """The next known metric, None when all of them are in."""
-        if self.asked >= len(self.seeds):
-            return None
-        return "seed", (), Individual(metric_to_nodes(self.seeds[self.asked], self.primitives))
-
-    def random_individual(self) -> Proposal:
-        """A random tree, full or grown."""
-        return "random", (), self.toolbox.individual()
-
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the search depends on, as plain JSON values."""
         version, internal, gauss = self.generator.getstate()
         return {
             "asked": self.asked,
+            "refused": self.refused,
+            "since_best": self.since_best,
             "generator": [version, list(internal), gauss],
             "population": [to_member(m) for m in self.population],
             "hall_of_fame": [to_member(m) for m in self.hall_of_fame],
@@ -146,6 +206,8 @@ class SearchAlgorithm(ABC):
         version, internal, gauss = state["generator"]
         self.generator.setstate((version, tuple(internal), gauss))
         self.asked = state["asked"]
+        self.refused = state["refused"]
+        self.since_best = state["since_best"]
         self.population = self.members(state["population"])
         self.hall_of_fame.clear()
         # DEAP puts the last of equally good ones first, so the order survives only backwards.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pruner_zero.search.algorithms.base import Proposal, SearchAlgorithm
+from pruner_zero.search.algorithms.base import SearchAlgorithm
+from pruner_zero.search.breeder import Proposal
 
 
 class RandomSearch(SearchAlgorithm):
@@ -10,4 +11,4 @@ class RandomSearch(SearchAlgorithm):
 
     def propose(self) -> Proposal:
         """A random tree."""
-        return self.random_individual()
+        return self.breeder.newborn()
