@@ -75,6 +75,8 @@ class SearchConfig:
         self.known_metrics()
         if not all(math.isfinite(value) and abs(value) < 1e30 for value in self.constants):
             raise UserError("search.constants must be finite numbers below 1e30")
+        if len(set(self.constants)) < len(self.constants):
+            raise UserError("search.constants names a number twice")
         self.variation.check()
         self.tune.check()
 

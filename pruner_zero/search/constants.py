@@ -18,6 +18,7 @@ from pruner_zero.metric.expression import canonical_number
 POWER = "power"
 EXPONENTS = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 1.5, 2.0, 3.0, -0.5, -1.0)
 _LEAST, _GREATEST = 1e-6, 1e6
+_GREATEST_EXPONENT = 4.0
 
 
 def number(value: float, ret: type) -> gp.Terminal:
@@ -49,21 +50,30 @@ def move_number(tree: gp.PrimitiveTree, place: int, step: float) -> None:
         step: standard deviation of the factor's logarithm.
     """
     value = float(tree[place].value)
+    is_exponent = any(_exponent(tree, i) == slice(place, place + 1) for i in range(place))
+    greatest = _GREATEST_EXPONENT if is_exponent else _GREATEST
     size = abs(value) * math.exp(random.gauss(0.0, step))
-    size = min(max(size, _LEAST), _GREATEST)
+    size = min(max(size, _LEAST), greatest)
     tree[place] = number(math.copysign(size, value), tree[place].ret)
 
 
 def repair_exponents(tree: gp.PrimitiveTree) -> None:
     """Put a random exponent wherever the second argument of ``power`` is no number."""
     place = 0
-    while place < len(tree):
-        node = tree[place]
-        if isinstance(node, gp.Primitive) and node.name == POWER:
-            exponent = tree.searchSubtree(tree.searchSubtree(place + 1).stop)
-            if not is_number(tree[exponent.start]):
-                tree[exponent] = [number(random.choice(EXPONENTS), tree[exponent.start].ret)]
+    while place < len(tree):  # what is put in shortens the tree behind this place
+        exponent = _exponent(tree, place)
+        if exponent and not is_number(tree[exponent.start]):
+            tree[exponent] = [number(random.choice(EXPONENTS), tree[exponent.start].ret)]
         place += 1
+
+
+def _exponent(tree: gp.PrimitiveTree, place: int) -> slice | None:
+    """The second argument of the node at a place, None when the node is no ``power``."""
+    node = tree[place]
+    if not isinstance(node, gp.Primitive) or node.name != POWER:
+        return None
+    argument: slice = tree.searchSubtree(tree.searchSubtree(place + 1).stop)
+    return argument
 
 
 def offer_numbers(primitives: gp.PrimitiveSet, values: Iterable[float]) -> None:

@@ -20,6 +20,8 @@ from pruner_zero.search.algorithms.nsga2 import NSGA2
 from pruner_zero.search.algorithms.random_search import RandomSearch
 from pruner_zero.search.algorithms.steady_state import SteadyState
 from pruner_zero.search.config import SearchConfig
+from pruner_zero.search.constants import offer_numbers
+from pruner_zero.search.primitives import primitive_set
 
 __all__ = ["SearchAlgorithm", "make_algorithm"]
 
@@ -47,4 +49,6 @@ def make_algorithm(
         UserError: when the configuration is impossible.
     """
     config.check()
-    return _KINDS[config.algorithm](config, seed, simplify, operators)
+    primitives = primitive_set(operators)
+    offer_numbers(primitives, config.constants)
+    return _KINDS[config.algorithm](config, seed, simplify, primitives)

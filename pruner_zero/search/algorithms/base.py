@@ -7,12 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from deap import tools
+from deap import gp, tools
 
 from pruner_zero.metric import Metric
 from pruner_zero.search.breeder import Breeder, Proposal
 from pruner_zero.search.config import SearchConfig
-from pruner_zero.search.constants import offer_numbers
 from pruner_zero.search.diversity import survivors
 from pruner_zero.search.individual import (
     Candidate,
@@ -21,7 +20,7 @@ from pruner_zero.search.individual import (
     PerplexityFitness,
 )
 from pruner_zero.search.members import Member, from_member, to_member
-from pruner_zero.search.primitives import metric_to_nodes, primitive_set, tree_to_metric
+from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
 from pruner_zero.search.twins import same_masks, without_twins
 
@@ -38,7 +37,7 @@ class SearchAlgorithm(ABC):
         seed: of all random choices; every integer is a seed, 0 too.
         simplify: from a metric and its scope (None for the run's own) to the metric that is
             evaluated.
-        operators: name of the operator set.
+        primitives: what trees are made of.
 
     Attributes:
         asked: candidates made so far.
@@ -47,14 +46,13 @@ class SearchAlgorithm(ABC):
     """
 
     def __init__(
-        self, config: SearchConfig, seed: int, simplify: Simplify, operators: str = "paper"
+        self, config: SearchConfig, seed: int, simplify: Simplify, primitives: gp.PrimitiveSet
     ) -> None:
         """Make a search whose first candidate is the first seed or the first random tree."""
         self.config = config
         self.simplify = simplify
         self.generator = random.Random(seed)
-        self.primitives = primitive_set(operators)
-        offer_numbers(self.primitives, config.constants)
+        self.primitives = primitives
         self.breeder = Breeder(self.primitives, config)
         self.seeds = config.known_metrics()
         self.population: list[Individual] = []

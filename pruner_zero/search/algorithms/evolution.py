@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from deap import gp
+
 from pruner_zero.search.algorithms.base import SearchAlgorithm, Simplify
 from pruner_zero.search.breeder import Proposal
 from pruner_zero.search.config import SearchConfig
@@ -17,10 +19,10 @@ class Evolution(SearchAlgorithm):
     """Random trees at first; then offspring of two parents, or better numbers for a good metric."""
 
     def __init__(
-        self, config: SearchConfig, seed: int, simplify: Simplify, operators: str = "paper"
+        self, config: SearchConfig, seed: int, simplify: Simplify, primitives: gp.PrimitiveSet
     ) -> None:
         """Make a search with a tuner that has learnt nothing yet."""
-        super().__init__(config, seed, simplify, operators)
+        super().__init__(config, seed, simplify, primitives)
         self.tuner = Tuner(config.tune)
 
     def propose(self) -> Proposal:

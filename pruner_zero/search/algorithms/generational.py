@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+from deap import gp
+
 from pruner_zero.search.algorithms.base import Simplify
 from pruner_zero.search.algorithms.evolution import Evolution
 from pruner_zero.search.config import SearchConfig
@@ -20,10 +22,10 @@ class Generational(Evolution):
     """
 
     def __init__(
-        self, config: SearchConfig, seed: int, simplify: Simplify, operators: str = "paper"
+        self, config: SearchConfig, seed: int, simplify: Simplify, primitives: gp.PrimitiveSet
     ) -> None:
         """Make a search without parents."""
-        super().__init__(config, seed, simplify, operators)
+        super().__init__(config, seed, simplify, primitives)
         self.brood: list[Individual] = []
 
     @abstractmethod

@@ -17,7 +17,7 @@ import random
 from collections.abc import Hashable
 from typing import Any
 
-from deap import base, tools
+from deap import base, gp, tools
 
 from pruner_zero.metric import Metric
 from pruner_zero.search.algorithms.base import Simplify
@@ -38,10 +38,10 @@ class NSGA2(Generational):
     """Evolves a Pareto front of perplexity and size."""
 
     def __init__(
-        self, config: SearchConfig, seed: int, simplify: Simplify, operators: str = "paper"
+        self, config: SearchConfig, seed: int, simplify: Simplify, primitives: gp.PrimitiveSet
     ) -> None:
         """Make a search with an empty front."""
-        super().__init__(config, seed, simplify, operators)
+        super().__init__(config, seed, simplify, primitives)
         # One metric per pair of objectives: the first that reached it.
         self.archive = tools.ParetoFront(similar=lambda one, other: True)
 
