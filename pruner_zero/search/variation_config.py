@@ -93,7 +93,7 @@ class TuneConfig:
     """The local optimiser of numbers, see `Tuner`.
 
     Attributes:
-        share: chance that an offspring is made by tuning instead of variation; 0 is never.
+        share: chance that an attempt at an offspring is tuning instead of variation; 0 is never.
         top: how many of the best metrics with numbers are tuned, by turns at random.
         step: standard deviation of the first steps, in the logarithm of a number.
     """
