@@ -92,6 +92,7 @@ class SearchCommandConfig:
     sparsity: str = "0.5"
     scope: str | None = None
     operators: str = "paper"
+    terminals: str = "paper"
     simplify: str = "rank"
     seed: int = 0
     device: str = "auto"

@@ -23,7 +23,7 @@ from pruner_zero.commands.setup import (
 from pruner_zero.data.corpus import load_corpus
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
-from pruner_zero.metric import operator_set
+from pruner_zero.metric import operator_set, terminal_set
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.methods import resolve_method
@@ -31,7 +31,7 @@ from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.sparsity import NofM, SparsityPattern, parse_sparsity
 from pruner_zero.provenance import device_name, provenance
 from pruner_zero.search.algorithms import SearchAlgorithm, make_algorithm
-from pruner_zero.search.config import check_simplification
+from pruner_zero.search.config import check_scopes, check_simplification
 from pruner_zero.search.driver import Progress, run_search
 from pruner_zero.search.run_folder import RunFolder
 from pruner_zero.search.worker import FitnessWorker
@@ -50,14 +50,21 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   corpus=wikipedia|news|wikitext2|c4|ptb                     or corpus=files corpus.files=[my.txt]
   sparsity=0.5|2:4|4:8       share of weights to prune, or N of every M consecutive inputs
   scope=row|layer|block|model    whose scores compete (default: each output row)
-  operators=paper|extended|wide   the words of the formulas
+  operators=paper|extended|wide  terminals=paper|wide    the words of the formulas
   simplify=none|oos|exact|rank   oos is the paper's opposing operation simplification
-  search=steady_state|random     the paper's evolution, or random search as a baseline
+  search=steady_state|mu_plus_lambda|nsga2|random    the paper's evolution, generations, a front of
+                                                    perplexity and size, random as the baseline
   search.population_size=16  search.generations=7   search.minutes=4.5  search.evaluations=null
   search.pool_ratio=0.5      search.top_k=5         tournament: parents are two of the best top_k
                                                     of a pool_ratio sample of the population
-  search.seeds=[wanda,gradient]                     known metrics that open the population
+  search.seeds=[wanda,'mul(W,G)@layer']             known metrics that open the population
+  search.scopes=[row,layer,block,model]             evolve the scope too; not with N:M
+  search.constants=[0.5,2]   search.tune.share=0.1  numbers in formulas, and how often to tune them
+  search.init=grow|full|half_and_half               search.diversity=none|sharing|age
+  search.stagnation=50       search.offspring_size=32    (generations only)
   search.variation.mutation_probability=0.5         search.variation.crossover_probability=0.9
+  search.variation.mutation_weights.KIND=0.5        KIND: node, subtree, hoist, shrink, insert,
+                                                    constant, scope
   calibration=quick|full     sequences on which G and X are measured
   fitness=quick|full         windows of text on which every candidate is evaluated
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
@@ -104,8 +111,9 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     algorithm = make_algorithm(
         config.search,
         config.seed,
-        lambda metric: metric.simplified(config.simplify, _scope(pattern)),
+        lambda metric, scope: metric.simplified(config.simplify, scope or _scope(pattern)),
         config.operators,
+        config.terminals,
     )
     before = Progress(worker.full_tokens)
     if continued:
@@ -172,6 +180,7 @@ def _checked(config: SearchCommandConfig) -> SparsityPattern:
     config.fitness.racing.check()
     check_simplification(config.simplify)
     operator_set(config.operators)
+    terminal_set(config.terminals)
     for name in config.test.baselines:
         resolve_method(name)
     for group in ("calibration", "fitness", "validation", "test"):
@@ -183,12 +192,15 @@ def _checked(config: SearchCommandConfig) -> SparsityPattern:
                 raise UserError(f"{group}.{key} must be at least {least}")
     if config.device != "auto":
         resolve_device(config.device)
-    return parse_sparsity(config.sparsity, config.scope)
+    pattern = parse_sparsity(config.sparsity, config.scope)
+    check_scopes(config.search, pattern)
+    return pattern
 
 
 def _terminals(config: SearchCommandConfig) -> set[str]:
     """The terminals that metrics of this search may read."""
-    return {name for metric in config.search.seed_metrics() for name in metric.terminals}
+    names = {terminal.name for terminal in terminal_set(config.terminals)}
+    return names.union(*(seed.metric.terminals for seed in config.search.known_metrics()))
 
 
 def _scope(pattern: SparsityPattern) -> str:

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pruner_zero.errors import UserError, suggest
-from pruner_zero.metric import SIMPLIFICATIONS, TERMINALS, Metric
+from pruner_zero.metric import SIMPLIFICATIONS
+from pruner_zero.model.sparsity import SCOPES, NofM, SparsityPattern
+from pruner_zero.search.seeds import Seed
+from pruner_zero.search.variation_config import TuneConfig, VariationConfig
 
-ALGORITHMS = ("steady_state", "random")
-
-
-@dataclass
-class VariationConfig:
-    """How trees are born and changed.
-
-    Attributes:
-        min_depth: least depth of random trees (edges from root to leaf).
-        max_depth: greatest depth of random trees.
-        depth_limit: deepest tree that variation may make; deeper offspring are refused.
-        size_limit: most nodes that variation may make.
-        crossover_probability: chance that an offspring mixes two parents.
-        mutation_probability: chance that a node of an offspring is replaced by another of the
-            same arity.
-        attempts: how often to try for an offspring that the population does not hold yet.
-    """
-
-    min_depth: int = 2
-    max_depth: int = 4
-    depth_limit: int = 8
-    size_limit: int = 32
-    crossover_probability: float = 0.9
-    mutation_probability: float = 0.5
-    attempts: int = 20
-
-    def check(self) -> None:
-        """Raise a UserError for impossible values."""
-        if not 0 <= self.min_depth <= self.max_depth <= self.depth_limit:
-            raise UserError(
-                "search.variation needs 0 <= min_depth <= max_depth <= depth_limit, got "
-                f"{self.min_depth}, {self.max_depth}, {self.depth_limit}"
-            )
-        if self.depth_limit > 32 or not 1 <= self.size_limit <= 512:
-            raise UserError("search.variation allows depth_limit up to 32 and size_limit 1 to 512")
-        for name in ("crossover_probability", "mutation_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"search.variation.{name} must lie in [0, 1]")
-        if self.attempts < 1:
-            raise UserError("search.variation.attempts must be at least 1")
+ALGORITHMS = ("steady_state", "mu_plus_lambda", "nsga2", "random")
+GENERATIONAL = ("mu_plus_lambda", "nsga2")
+INITS = ("grow", "full", "half_and_half")
+DIVERSITIES = ("none", "sharing", "age")
 
 
 @dataclass
@@ -54,74 +23,145 @@ class SearchConfig:
     """One search.
 
     Attributes:
-        algorithm: ``steady_state`` (the paper) or ``random``.
+        algorithm: ``steady_state`` (the paper), ``mu_plus_lambda``, ``nsga2`` or ``random``.
         population_size: individuals kept.
+        offspring_size: offspring per generation of ``mu_plus_lambda`` and ``nsga2``; null for as
+            many as ``population_size``.
+        init: shape of random trees: ``grow``, ``full`` or ``half_and_half``.
         pool_ratio: share of the population that a tournament samples.
         top_k: best of that pool from which the two parents are drawn.
-        generations: ends the search after this many times ``population_size`` offspring.
+        diversity: what keeps a population from becoming one family, see `diversity`.
+        generations: ends the search after this many times the offspring of one generation.
         evaluations: ends the search after this many forward evaluations (metrics that fail, or
             whose masks are known, cost none); null for no limit.
         minutes: ends the search after this time; null for no limit.
+        stagnation: ends the search after this many candidates without a new best; null for never.
         hall_of_fame: how many of the best metrics are kept.
-        seeds: known metrics or formulas that open the initial population; random trees fill it.
+        seeds: known metrics or formulas that open the initial population, with a scope after
+            ``@`` if wanted; random trees fill it.
+        scopes: scopes that individuals choose from; empty for the run's own, not searched.
+        constants: numbers that random trees may hold beside the terminals.
         variation: see `VariationConfig`.
+        tune: see `TuneConfig`.
     """
 
     algorithm: str = "steady_state"
     population_size: int = 24
+    offspring_size: int | None = None
+    init: str = "half_and_half"
     pool_ratio: float = 0.5
     top_k: int = 5
+    diversity: str = "none"
     generations: int = 10
     evaluations: int | None = None
     minutes: float | None = None
+    stagnation: int | None = None
     hall_of_fame: int = 10
     seeds: list[str] = field(default_factory=list)
+    scopes: list[str] = field(default_factory=list)
+    constants: list[float] = field(default_factory=list)
     variation: VariationConfig = field(default_factory=VariationConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
 
     def check(self) -> None:
         """Raise a UserError for impossible values, before anything is loaded."""
-        if self.algorithm not in ALGORITHMS:
-            hint = suggest(self.algorithm, ALGORITHMS)
-            raise UserError(f"unknown search.algorithm '{self.algorithm}': {hint}")
+        self._check_names()
+        self._check_sizes()
+        self._check_budget()
+        if len(self.seeds) > self.population_size:
+            raise UserError(
+                f"search.seeds holds {len(self.seeds)} metrics, more than search.population_size"
+            )
+        self.known_metrics()
+        if not all(math.isfinite(value) and abs(value) < 1e30 for value in self.constants):
+            raise UserError("search.constants must be finite numbers below 1e30")
+        if len(set(self.constants)) < len(self.constants):
+            raise UserError("search.constants names a number twice")
+        self.variation.check()
+        self.tune.check()
+
+    def _check_names(self) -> None:
+        _check_name("algorithm", self.algorithm, ALGORITHMS)
+        _check_name("init", self.init, INITS)
+        _check_name("diversity", self.diversity, DIVERSITIES)
+        for scope in self.scopes:
+            _check_name("scopes", scope, SCOPES)
+        if len(set(self.scopes)) < len(self.scopes):
+            raise UserError("search.scopes names a scope twice")
+        if self.diversity != "none" and self.algorithm in ("nsga2", "random"):
+            raise UserError(
+                f"search.diversity={self.diversity} is for steady_state and mu_plus_lambda, "
+                f"not for {self.algorithm}"
+            )
+
+    def _check_sizes(self) -> None:
         if self.population_size < 2:
             raise UserError("search.population_size must be at least 2")
+        if self.offspring_size is not None:
+            if self.algorithm not in GENERATIONAL:
+                raise UserError(
+                    f"search.offspring_size is for {' and '.join(GENERATIONAL)}, "
+                    f"not for {self.algorithm}"
+                )
+            if self.offspring_size < 1:
+                raise UserError("search.offspring_size must be at least 1")
         if not 0 < self.pool_ratio <= 1:
             raise UserError("search.pool_ratio must lie in (0, 1]")
         if self.top_k < 1:
             raise UserError("search.top_k must be at least 1")
+        if self.hall_of_fame < 1:
+            raise UserError("search.hall_of_fame must be at least 1")
+
+    def _check_budget(self) -> None:
         if self.generations < 0:
             raise UserError("search.generations must not be negative")
         if self.evaluations is not None and self.evaluations < 1:
             raise UserError("search.evaluations must be at least 1: nothing would be evaluated")
         if self.minutes is not None and not self.minutes > 0:
             raise UserError("search.minutes must be above 0: nothing would be evaluated")
-        if self.hall_of_fame < 1:
-            raise UserError("search.hall_of_fame must be at least 1")
-        if len(self.seeds) > self.population_size:
-            raise UserError(
-                f"search.seeds holds {len(self.seeds)} metrics, more than search.population_size"
-            )
-        self.seed_metrics()
-        self.variation.check()
+        if self.stagnation is not None and self.stagnation < 1:
+            raise UserError("search.stagnation must be at least 1: the first best would end it")
 
-    def seed_metrics(self) -> list[Metric]:
+    def known_metrics(self) -> list[Seed]:
         """Return the metrics of ``seeds``.
 
         Raises:
             UserError: for one that is neither a known name nor a formula.
         """
-        return [
-            Metric.parse(seed) if "(" in seed or seed in TERMINALS else Metric.named(seed)
-            for seed in self.seeds
-        ]
+        return [Seed.parse(text) for text in self.seeds]
+
+    @property
+    def brood(self) -> int:
+        """Offspring of one generation."""
+        return self.offspring_size or self.population_size
 
     @property
     def candidates(self) -> int:
         """Most candidates that the search makes: the initial population and all offspring."""
-        return self.population_size * (1 + self.generations)
+        return self.population_size + self.brood * self.generations
+
+    def generation(self, number: int) -> int:
+        """Return the generation of a candidate, 0 for the initial population."""
+        return max(0, math.ceil((number - self.population_size) / self.brood))
+
+
+def _check_name(key: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise UserError(f"unknown search.{key} '{name}': {suggest(name, known)}")
 
 
 def check_simplification(mode: str) -> None:
     """Raise a UserError when no simplification has this name."""
     if mode not in SIMPLIFICATIONS:
         raise UserError(f"unknown simplify={mode}: {suggest(mode, SIMPLIFICATIONS)}")
+
+
+def check_scopes(config: SearchConfig, pattern: SparsityPattern) -> None:
+    """Raise a UserError when scopes are asked for where the pattern has its own groups."""
+    if isinstance(pattern, NofM):
+        if config.scopes:
+            raise UserError(f"sparsity {pattern} competes inside each group: drop search.scopes")
+        if any(seed.scope for seed in config.known_metrics()):
+            raise UserError(
+                f"sparsity {pattern} competes inside each group: drop the @scope of search.seeds"
+            )

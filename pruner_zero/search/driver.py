@@ -126,6 +126,8 @@ def run_search(
             return "evaluation budget spent"
         if config.minutes is not None and progress.seconds >= config.minutes * 60:
             return "time budget spent"
+        if algorithm.stagnant:
+            return f"no better metric in {config.stagnation} candidates"
         return ""
 
     try:

@@ -29,16 +29,24 @@ class Individual(gp.PrimitiveTree):
         digest: identity of its masks, None when they could not be made.
         scope: whose scores compete, where that is searched too; None for the run's own.
         losses: negative log likelihood of each search window, in nats, in the order of the text.
+        complete: whether all windows were evaluated, see `FitnessResult`.
     """
 
     def __init__(self, nodes: Iterable[gp.Primitive]) -> None:
         """Make an unevaluated individual from nodes in prefix order."""
         super().__init__(nodes)
-        self.fitness = PerplexityFitness()
+        self.fitness: base.Fitness = PerplexityFitness()
         self.number = -1
         self.digest: str | None = None
         self.scope: str | None = None
         self.losses: tuple[float, ...] = ()
+        self.complete = True
+
+    @property
+    def perplexity(self) -> float:
+        """The first objective, whatever others the fitness has."""
+        value: float = self.fitness.values[0]
+        return value
 
 
 class Ranked(NamedTuple):
@@ -123,7 +131,7 @@ class Candidate:
     Attributes:
         number: running number, from 1.
         generation: 0 for the initial population, then one per ``population_size`` offspring.
-        operation: what made it, such as ``random`` or ``crossover+mutation``.
+        operation: what made it, such as ``random`` or ``crossover+subtree``.
         parents: numbers of the parent candidates.
         raw: the expression before simplification.
         metric: the simplified metric that is evaluated.

@@ -87,6 +87,11 @@ def test_complete_run_leaves_complete_folder(tiny_arguments, tmp_path, capsys):
         (["model=smollm2"], "no model config is called 'smollm2': did you mean 'smollm2-135m'"),
         (["corpus=wikpedia"], "did you mean 'wikipedia'"),
         (["search=stedy_state"], "did you mean 'steady_state'"),
+        (["search.scopes=[row,modle]"], "did you mean 'model'"),
+        (["search.scopes=[row]", "sparsity=2:4"], "drop search.scopes"),
+        (["search.seeds=[wanda@modle]"], "did you mean 'model'"),
+        (["search.variation.mutation_weights.hois=1"], "mutation_weights.hoist'"),
+        (["search=nsga2", "search.diversity=age"], "not for nsga2"),
         (["sparsity=1.5"], "must lie strictly between 0 and 1"),
         (["sparsity=0"], "must lie strictly between 0 and 1"),
         (["sparsity=4:2"], "4:2"),
@@ -108,6 +113,14 @@ def test_mistakes_are_one_line_before_anything_loads(capsys, monkeypatch, argume
 
     monkeypatch.setattr("pruner_zero.commands.setup.load_model", must_not_load)
     assert message in error_line(capsys, *arguments)
+
+
+@pytest.mark.parametrize("algorithm", ["mu_plus_lambda", "nsga2", "random"])
+def test_every_algorithm_runs_from_its_config(tiny_arguments, tmp_path, algorithm):
+    settings = ["search.generations=1", "search.constants=[0.5]", "search.tune.share=0.3"]
+    assert run(*tiny_arguments, f"search={algorithm}", *settings) == 0
+    log = tmp_path / "run" / "evaluations.jsonl"
+    assert len(log.read_text().splitlines()) == 16
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from pruner_zero.errors import UserError
 from pruner_zero.metric import OPERATORS, TERMINALS, Metric, terminal_set
-from pruner_zero.search.config import VariationConfig
 from pruner_zero.search.individual import Individual
 from pruner_zero.search.primitives import metric_to_nodes, primitive_set, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
-from pruner_zero.search.variation import variation_toolbox
 from tests.strategies import expressions
 
 
@@ -82,21 +80,3 @@ def test_a_search_neither_disturbs_nor_hears_the_global_generator():
         random.seed(77)
     assert random.random() == expected
     assert first == random.Random(0).random()
-
-
-@given(st.integers(0, 2000))
-def test_variation_keeps_limits_and_complete_trees(seed):
-    config = VariationConfig(max_depth=3, depth_limit=4, size_limit=12)
-    toolbox = variation_toolbox(primitive_set("paper"), config, lambda m: m.simplified("none"))
-    with drawing_from(random.Random(seed)):
-        one, two = toolbox.individual(), toolbox.individual()
-        start = max(len(one), len(two)), max(one.height, two.height)
-        for _ in range(10):
-            one, two = toolbox.mate(one, two)
-            (one,) = toolbox.mutate(one)
-            metric = tree_to_metric(one)
-            # A tree may be as large as it was born; variation makes none larger than the limit.
-            assert len(one) <= max(12, start[0])
-            assert one.height <= max(4, start[1])
-            assert metric.size == len(one)
-            assert metric.expression.depth == one.height

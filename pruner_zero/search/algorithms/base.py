@@ -1,0 +1,222 @@
+"""What all algorithms share: asking and telling, numbering, the hall of fame, the state."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from deap import gp, tools
+
+from pruner_zero.metric import Metric
+from pruner_zero.search.breeder import Breeder, Proposal
+from pruner_zero.search.config import SearchConfig
+from pruner_zero.search.diversity import survivors
+from pruner_zero.search.individual import (
+    Candidate,
+    FitnessResult,
+    Individual,
+    PerplexityFitness,
+    Ranked,
+)
+from pruner_zero.search.members import Member, from_member, to_member
+from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
+from pruner_zero.search.randomness import drawing_from
+from pruner_zero.search.twins import same_masks, without_twins
+
+Simplify = Callable[[Metric, str | None], Metric]
+IsRepeat = Callable[[Metric, str | None], bool]
+SEED = "seed"
+
+
+class SearchAlgorithm(ABC):
+    """A search that is asked for candidates and told their results, one at a time.
+
+    Args:
+        config: sizes, probabilities and limits.
+        seed: of all random choices; every integer is a seed, 0 too.
+        simplify: from a metric and its scope (None for the run's own) to the metric that is
+            evaluated.
+        primitives: what trees are made of.
+
+    Attributes:
+        asked: candidates made so far.
+        refused: individuals that were thrown away before evaluation, see `ask`.
+        since_best: candidates told since the best changed.
+    """
+
+    def __init__(
+        self, config: SearchConfig, seed: int, simplify: Simplify, primitives: gp.PrimitiveSet
+    ) -> None:
+        """Make a search whose first candidate is the first seed or the first random tree."""
+        self.config = config
+        self.simplify = simplify
+        self.generator = random.Random(seed)
+        self.primitives = primitives
+        self.breeder = Breeder(self.primitives, config)
+        self.seeds = config.known_metrics()
+        self.population: list[Individual] = []
+        self.hall_of_fame = tools.HallOfFame(config.hall_of_fame, similar=same_masks)
+        self.asked = 0
+        self.refused = 0
+        self.since_best = 0
+
+    @abstractmethod
+    def propose(self) -> Proposal:
+        """Make one individual."""
+
+    def ask(self, is_repeat: IsRepeat | None = None) -> Candidate:
+        """Make the next candidate.
+
+        An offspring is refused when the population holds its metric and scope already, when
+        ``is_repeat`` says so, or when its metric reads no terminal and so ranks nothing; after
+        ``variation.attempts`` tries the last one is taken anyway.
+
+        Args:
+            is_repeat: whether a metric was seen before with this scope.
+        """
+        known = {(tree_to_metric(member), member.scope) for member in self.living()}
+
+        def is_useless(metric: Metric, scope: str | None) -> bool:
+            if not metric.terminals or (metric, scope) in known:
+                return True
+            return is_repeat is not None and is_repeat(metric, scope)
+
+        with drawing_from(self.generator):
+            proposal, metric = self._proposal(is_useless)
+        self.asked += 1
+        individual = Individual(metric_to_nodes(metric, self.primitives))
+        individual.scope = proposal.individual.scope
+        individual.number = self.asked
+        return Candidate(
+            number=self.asked,
+            generation=self.config.generation(self.asked),
+            operation=proposal.operation,
+            parents=proposal.parents,
+            raw=tree_to_metric(proposal.individual),
+            metric=metric,
+            individual=individual,
+        )
+
+    def _proposal(self, is_useless: IsRepeat) -> tuple[Proposal, Metric]:
+        """Return an individual and its simplified metric; a seed is taken as it is asked for."""
+        tries = 1
+        while True:
+            proposal = self._seed() or self.propose()
+            scope = proposal.individual.scope
+            metric = self.simplify(tree_to_metric(proposal.individual), scope)
+            last = proposal.operation == SEED or tries == self.config.variation.attempts
+            if last or not is_useless(metric, scope):
+                return proposal, metric
+            self.refused += 1
+            tries += 1
+
+    def _seed(self) -> Proposal | None:
+        """The next known metric, None when all of them are in."""
+        if self.asked >= len(self.seeds):
+            return None
+        seed = self.seeds[self.asked]
+        individual = Individual(metric_to_nodes(seed.metric, self.primitives))
+        individual.scope = seed.scope
+        return Proposal(SEED, (), individual)
+
+    def tell(self, candidate: Candidate, result: FitnessResult) -> None:
+        """Take a candidate's result."""
+        individual = candidate.individual
+        individual.digest = result.digest
+        individual.losses = result.losses
+        individual.complete = result.complete
+        self.rate(individual, result.perplexity)
+        before = self.answer()
+        if result.reason is None and result.complete:
+            self.honour(individual)
+        self.since_best = self.since_best + 1 if self.answer() == before else 0
+        self.admit(individual)
+
+    def rate(self, individual: Individual, perplexity: float) -> None:
+        """Give an individual its fitness; the first objective is always the perplexity."""
+        individual.fitness = PerplexityFitness((perplexity,))
+
+    def honour(self, individual: Individual) -> None:
+        """Put a completely evaluated individual into the hall of fame if it is good enough."""
+        self.hall_of_fame.update([individual])
+
+    def admit(self, individual: Individual) -> None:
+        """Put an evaluated individual into the population; one leaves."""
+        members = without_twins([*self.population, individual])
+        self.population = survivors(members, self.config.population_size, self.config.diversity)
+
+    def living(self) -> list[Individual]:
+        """Return all individuals that a new one must differ from."""
+        return self.population
+
+    def answer(self) -> Hashable:
+        """What the search has found so far; the search stagnates while it stays the same."""
+        return self.best_perplexity
+
+    @property
+    def stagnant(self) -> bool:
+        """Whether ``search.stagnation`` candidates have come without a new best."""
+        limit = self.config.stagnation
+        return limit is not None and self.since_best >= limit
+
+    @property
+    def best(self) -> Metric | None:
+        """The best metric so far, None before any succeeded."""
+        return tree_to_metric(self.hall_of_fame[0]) if len(self.hall_of_fame) else None
+
+    @property
+    def best_scope(self) -> str | None:
+        """The scope of the best metric, None for the run's own."""
+        return self.hall_of_fame[0].scope if len(self.hall_of_fame) else None
+
+    @property
+    def best_perplexity(self) -> float:
+        """Its perplexity on the search windows, infinity before any succeeded."""
+        return self.hall_of_fame[0].perplexity if len(self.hall_of_fame) else float("inf")
+
+    def place(self, rank: int) -> Individual | None:
+        """Return the individual at a rank of the hall of fame, or None when it holds fewer.
+
+        Args:
+            rank: 1 for the best; all in the hall of fame are completely evaluated.
+        """
+        return self.hall_of_fame[rank - 1] if 1 <= rank <= len(self.hall_of_fame) else None
+
+    def ranking(self) -> list[Ranked]:
+        """The hall of fame, best first."""
+        return [Ranked(tree_to_metric(m), m.scope, m.perplexity) for m in self.hall_of_fame]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest of the search depends on, as plain JSON values."""
+        version, internal, gauss = self.generator.getstate()
+        return {
+            "asked": self.asked,
+            "refused": self.refused,
+            "since_best": self.since_best,
+            "generator": [version, list(internal), gauss],
+            "population": [to_member(m) for m in self.population],
+            "hall_of_fame": [to_member(m) for m in self.hall_of_fame],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state; the search then continues as if it had never stopped."""
+        version, internal, gauss = state["generator"]
+        self.generator.setstate((version, tuple(internal), gauss))
+        self.asked = state["asked"]
+        self.refused = state["refused"]
+        self.since_best = state["since_best"]
+        self.population = self.members(state["population"])
+        self.hall_of_fame.clear()
+        # DEAP puts the last of equally good ones first, so the order survives only backwards.
+        self.hall_of_fame.update(self.members(state["hall_of_fame"])[::-1])
+
+    def members(self, records: list[Member]) -> list[Individual]:
+        """Return the individuals of a state, rated as this algorithm rates them."""
+        restored = []
+        for record in records:
+            individual, perplexity = from_member(record, self.primitives)
+            self.rate(individual, perplexity)
+            restored.append(individual)
+        return restored

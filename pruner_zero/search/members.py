@@ -1,0 +1,42 @@
+"""Individuals as plain JSON values and back, for checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deap import gp
+
+from pruner_zero.metric import Metric
+from pruner_zero.search.individual import Individual
+from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
+
+Member = dict[str, Any]
+
+
+def to_member(individual: Individual) -> Member:
+    """Return an evaluated individual as JSON values; infinity, which JSON lacks, becomes null."""
+    finite = individual.perplexity < float("inf")
+    return {
+        "expression": str(tree_to_metric(individual)),
+        "perplexity": individual.perplexity if finite else None,
+        "digest": individual.digest,
+        "number": individual.number,
+        "scope": individual.scope,
+        "losses": list(individual.losses),
+        "complete": individual.complete,
+    }
+
+
+def from_member(member: Member, primitives: gp.PrimitiveSet) -> tuple[Individual, float]:
+    """Return the individual, not yet rated, and its perplexity.
+
+    The fitness is left to the algorithm, which knows its objectives.
+    """
+    individual = Individual(metric_to_nodes(Metric.parse(member["expression"]), primitives))
+    individual.digest = member["digest"]
+    individual.number = member["number"]
+    individual.scope = member["scope"]
+    individual.losses = tuple(member["losses"])
+    individual.complete = member["complete"]
+    perplexity = member["perplexity"]
+    return individual, float("inf") if perplexity is None else perplexity
