@@ -23,7 +23,6 @@ from pruner_zero.files import write_atomic, write_json
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
-from pruner_zero.model.methods import Method, resolve_method
 from pruner_zero.model.perplexity import check_dense, perplexity
 from pruner_zero.model.prune import prune
 from pruner_zero.model.pruning import DenseWeights
@@ -108,7 +107,7 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
             yield Cell("dense", None, None)
             continue
         name, update = _split(method)
-        chosen = _method(name)
+        chosen = resolve_method_argument(name)
         fixed = (
             update == "none" and chosen.metric is not None and not chosen.reads & MEASURED_TERMINALS
         )
@@ -123,10 +122,6 @@ def _split(method: str) -> tuple[str, str]:
     if plus and update != "obs":
         raise UserError(f"method '{method}': the only update is +obs")
     return name, "obs" if plus else "none"
-
-
-def _method(name: str) -> Method:
-    return resolve_method(resolve_method_argument(name))
 
 
 def _resume(output: Path, cfg: DictConfig, log: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -202,7 +197,7 @@ def _fill(
         return {**record, "perplexity": dense_value}
     name, update = _split(cell.method)
     seed = cell.seed if cell.seed is not None else config.seeds[0]
-    dense = _method(name).reads_of_dense(config.mode) & MEASURED_TERMINALS
+    dense = resolve_method_argument(name).reads_of_dense(config.mode) & MEASURED_TERMINALS
     statistics = None
     if dense or config.allocation == "owl":
         statistics = calibrated(bench, config.calibration, seed, display, dense)

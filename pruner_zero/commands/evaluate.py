@@ -18,10 +18,9 @@ from pruner_zero.commands.schema import EvaluateCommandConfig
 from pruner_zero.commands.setup import calibrated, calibration_ids, open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
-from pruner_zero.metric import Metric
 from pruner_zero.model.loading import load_model, resolve_device
 from pruner_zero.model.masks import InvalidScores
-from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
+from pruner_zero.model.methods import Method, resolve_pattern
 from pruner_zero.model.prune import check_options, prune
 from pruner_zero.model.statistics import MEASURED_TERMINALS
 from pruner_zero.model.zeroshot import (
@@ -99,7 +98,7 @@ def evaluate(cfg: DictConfig, output: Path, display: Display | None = None) -> N
     _present(results, scores, output, display)
 
 
-def _checked(config: EvaluateCommandConfig, output: Path) -> str | Metric | None:
+def _checked(config: EvaluateCommandConfig, output: Path) -> Method | None:
     """Find every mistake that can be found before a file is read; return the pruning method."""
     if (output / "results.json").exists():
         raise UserError(f"{output} already holds results: give another output")
@@ -114,18 +113,16 @@ def _checked(config: EvaluateCommandConfig, output: Path) -> str | Metric | None
     if config.metric in (None, "none"):
         return None
     method = resolve_method_argument(config.metric)
-    resolved = resolve_method(method)
-    pattern = resolve_pattern(resolved, config.sparsity, config.scope)
-    check_options(resolved, pattern, config.mode, config.update, config.allocation)
+    pattern = resolve_pattern(method, config.sparsity, config.scope)
+    check_options(method, pattern, config.mode, config.update, config.allocation)
     return method
 
 
 def _model(
-    config: EvaluateCommandConfig, method: str | Metric | None, display: Display
+    config: EvaluateCommandConfig, method: Method | None, display: Display
 ) -> tuple[nn.Module, Any, dict[str, Any] | None]:
     """Load the model and prune it; text is loaded only for a method that reads it."""
-    resolved = None if method is None else resolve_method(method)
-    if method is None or resolved is None or not _needs_text(config, resolved):
+    if method is None or not _needs_text(config, method):
         model, tokenizer = load_model(
             config.model.path or config.model.name,
             config.model.dtype,
@@ -139,7 +136,7 @@ def _model(
         bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
         model, tokenizer = cast(Any, bench.model), bench.tokenizer
         calibration = calibration_ids(bench, config.calibration, config.seed)
-        dense = resolved.reads_of_dense(config.mode) & MEASURED_TERMINALS
+        dense = method.reads_of_dense(config.mode) & MEASURED_TERMINALS
         statistics = None
         if dense or config.allocation == "owl":
             statistics = calibrated(bench, config.calibration, config.seed, display, dense)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
-from pruner_zero.errors import UserError
 from pruner_zero.metric import Metric
-from pruner_zero.model.methods import resolve_method
+from pruner_zero.model.methods import Method, resolve_method
+from pruner_zero.model.sparsity import Scope
+from pruner_zero.search.run_folder import RunFolder
 
 
-def resolve_method_argument(text: str) -> str | Metric:
-    """Turn the text of a command line into what ``prune`` takes.
+def resolve_method_argument(text: str) -> Method:
+    """Turn the text of a command line into a method.
 
     Args:
-        text: a method's name, a formula, a public JSON tree file, or a run folder (its best
-            metric).
+        text: a method's name or a formula, with ``@scope`` if wanted; a public JSON tree file; or
+            a run folder (its best metric, with the scope that was found with it).
 
     Raises:
         UserError: when it is none of these; before anything is loaded.
     """
     path = Path(text)
     if path.is_dir():
-        best = path / "best_metric.json"
-        if not best.exists():
-            raise UserError(f"the folder {path} has no best_metric.json: not a finished search")
-        return Metric.from_json(best)
+        metric, scope = RunFolder(path).best_metric()
+        name = f"{metric}@{scope}" if scope else str(metric)
+        return Method(name, metric, cast(Scope, scope or "row"))
     if path.suffix == ".json":
-        return Metric.from_json(path)
-    resolve_method(text)
-    return text
+        return resolve_method(Metric.from_json(path))
+    return resolve_method(text)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from pruner_zero.errors import UserError, suggest
 from pruner_zero.metric import TERMINALS, Metric
 from pruner_zero.model.accumulators import INPUT_TERMINALS
 from pruner_zero.model.scoring import Scoring
-from pruner_zero.model.sparsity import NofM, Scope, SparsityPattern, Unstructured, parse_sparsity
+from pruner_zero.model.sparsity import (
+    SCOPES,
+    NofM,
+    Scope,
+    SparsityPattern,
+    Unstructured,
+    parse_sparsity,
+)
 
 METHODS = ("magnitude", "wanda", "gblm", "ria", "sparsegpt", "pruner-zero")
 
@@ -42,27 +50,38 @@ class Method:
         return self.reads - INPUT_TERMINALS if mode == "sequential" else self.reads
 
 
-def resolve_method(method: str | Scoring) -> Method:
+def resolve_method(method: str | Scoring | Method) -> Method:
     """Turn a name, a formula or a metric into a method.
 
     Args:
-        method: one of ``METHODS``, a formula such as ``"mul(W, G)"``, or a metric.
+        method: one of ``METHODS`` or a formula such as ``"mul(W, G)"``, with a scope after ``@`` if
+            wanted (``"mul(W, G)@model"``); or a metric; or a method, which is returned.
 
     Returns:
         The method. Magnitude's own scope is the layer, that of all other metrics the row.
 
     Raises:
-        UserError: an unknown name, with the nearest one, or a formula that does not parse.
+        UserError: an unknown name or scope, with the nearest one, a formula that does not parse,
+            or a scope for SparseGPT.
     """
+    if isinstance(method, Method):
+        return method
     if not isinstance(method, str):
         return Method(str(method), method)
-    if method == "sparsegpt":
-        return Method(method, None)
-    if method in METHODS:
-        return Method(method, Metric.named(method), "layer" if method == "magnitude" else "row")
-    if "(" in method or method in TERMINALS:
-        return Method(method, Metric.parse(method))
-    raise UserError(f"no pruning method is called '{method}': {suggest(method, METHODS)}")
+    name, at, scope = (part.strip() for part in method.partition("@"))
+    if at and scope not in SCOPES:
+        raise UserError(f"unknown scope in '{method}': {suggest(scope, SCOPES)}")
+    if name == "sparsegpt":
+        if at:
+            raise _no_scope()
+        return Method(name, None)
+    if name in METHODS:
+        metric, own = Metric.named(name), "layer" if name == "magnitude" else "row"
+    elif "(" in name or name in TERMINALS:
+        metric, own = Metric.parse(name), "row"
+    else:
+        raise UserError(f"no pruning method is called '{name}': {suggest(name, METHODS)}")
+    return Method(method, metric, cast(Scope, scope or own))
 
 
 def resolve_pattern(
@@ -83,7 +102,7 @@ def resolve_pattern(
             128 columns), for N:M (the group) or beside a ready pattern.
     """
     if scope is not None and method.metric is None:
-        raise UserError("sparsegpt compares weights inside blocks of 128 columns: drop the scope")
+        raise _no_scope()
     if isinstance(sparsity, Unstructured | NofM):
         if scope is not None:
             raise UserError("give the scope inside the sparsity pattern or beside it, not both")
@@ -92,3 +111,7 @@ def resolve_pattern(
     if scope is None and isinstance(pattern, Unstructured):
         return Unstructured(pattern.ratio, method.scope)
     return pattern
+
+
+def _no_scope() -> UserError:
+    return UserError("sparsegpt compares weights inside blocks of 128 columns: drop the scope")

@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 def prune(
     model: nn.Module,
-    method: str | Scoring,
+    method: str | Scoring | Method,
     sparsity: str | float | SparsityPattern,
     calibration: Tensor | None = None,
     statistics: Statistics | None = None,
@@ -57,7 +57,7 @@ def prune(
     Args:
         model: a dense decoder-only transformer.
         method: ``magnitude``, ``wanda``, ``gblm``, ``ria``, ``sparsegpt``, ``pruner-zero``, a
-            formula, or a metric.
+            formula (each with ``@scope`` if wanted), or a metric.
         sparsity: ``0.5``, ``"0.5"``, ``"2:4"`` or a pattern.
         calibration: [N, L] int64 token ids; needed for whatever is not in ``statistics``, and for
             the sequential flow of metrics that read X, M, V or H, and for updates.

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
+from pruner_zero.metric import Metric
 from pruner_zero.search.individual import Ranked
 
 CHECKPOINT_VERSION = 2
@@ -104,6 +105,24 @@ class RunFolder:
         write_json(self.hall_of_fame, entries)
         if entries:
             write_json(self.best, entries[0]["tree"], indent=4)
+
+    def best_metric(self) -> tuple[Metric, str | None]:
+        """Return the metric that a search chose, or its best so far, with its scope.
+
+        Raises:
+            UserError: the folder holds none.
+        """
+        if self.results.exists():
+            entry = json.loads(self.results.read_text(encoding="utf-8"))["best"]
+        elif self.hall_of_fame.exists() and (entries := self._hall()):
+            entry = entries[0]
+        else:
+            raise UserError(f"the folder {self.path} holds no metric: not a search that found one")
+        return Metric.parse(entry["expression"]), entry["scope"]
+
+    def _hall(self) -> list[Record]:
+        entries: list[Record] = json.loads(self.hall_of_fame.read_text(encoding="utf-8"))
+        return entries
 
     def records(self) -> list[Record]:
         """Return all complete lines of the log; a line that a kill cut short is left out."""

@@ -69,6 +69,19 @@ def test_metric_from_formula_file_and_failing_metric(arguments, tmp_path, capsys
     assert "failed" in capsys.readouterr().out
 
 
+def test_scope_of_a_method_and_of_a_search(arguments, tiny_arguments, tmp_path):
+    settings = ["search.scopes=[model]", "search.generations=0", "test.baselines=[]"]
+    run = tmp_path / "run"
+    assert main(["search", *tiny_arguments, *settings]) == 0
+    best = json.loads((run / "results.json").read_text())["best"]
+    assert best["scope"] == "model"
+    methods = f"methods=[{run},'{best['expression']}@model','{best['expression']}','W@block']"
+    assert main([*arguments, methods, "sparsity=[0.5]"]) == 0
+    rows = list(csv.DictReader((tmp_path / "table" / "table.csv").open()))
+    assert [row["scope"] for row in rows] == ["model", "model", "row", "block"]
+    assert rows[0]["perplexity"] == rows[1]["perplexity"] != rows[2]["perplexity"]
+
+
 def test_wide_formulas_measure_what_they_read(arguments, tmp_path, capsys):
     methods = "methods=[wanda,'ratio(sqr(W),H)','mul(mul(W,sqrt(X)),sqrt(R))','mul(W,D)']"
     assert main([*arguments, methods, "sparsity=[0.5]", "scope=layer", "seeds=[0,1]"]) == 0
@@ -86,6 +99,8 @@ def test_wide_formulas_measure_what_they_read(arguments, tmp_path, capsys):
     [
         (["methods=[wnda]"], "did you mean 'wanda'"),
         (["methods=[wanda+sgd]"], "only update is +obs"),
+        (["methods=[wanda@modl]"], "did you mean 'model'"),
+        (["methods=[sparsegpt@row]"], "drop the scope"),
         (["methods=[]"], "at least one method"),
         (["sparsity=[1.5]"], "strictly between 0 and 1"),
         (["sparsity=[3:7]"], "not a multiple of 7"),
