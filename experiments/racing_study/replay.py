@@ -15,7 +15,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from pruner_zero.search.racing import RacingConfig, race
+from pruner_zero.search.racing import RacingConfig, Rival, race
 
 
 @dataclass
@@ -29,7 +29,10 @@ class Replay:
 
     def add(self, number: int, losses: list[float], tokens: int, config: RacingConfig) -> None:
         """Race one candidate against the last place of the hall of fame."""
-        rival = self._losses[self.hall[-1][1]] if len(self.hall) == self.top else None
+        rival = None
+        if self.hall:
+            free = len(self.hall) < self.top
+            rival = Rival(tuple(self._losses[self.hall[0 if free else -1][1]]), not free)
         run = race(lambda count: losses[:count], len(losses), tokens, rival, config)
         self.tokens += len(run.losses) * tokens
         self.stopped += not run.complete

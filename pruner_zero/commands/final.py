@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from pruner_zero.commands.display import Display
+from pruner_zero.commands.places import Place
 from pruner_zero.metric import Metric
 from pruner_zero.model.methods import resolve_method, resolve_pattern
 from pruner_zero.model.perplexity import perplexity
 from pruner_zero.model.prune import prune
+from pruner_zero.model.sparsity import SparsityPattern, Unstructured
 from pruner_zero.search.individual import Ranked
-from pruner_zero.search.worker import FitnessWorker
+
+BEST = "best of this search"
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,12 @@ class Pick:
         }
 
 
-def validate(
-    worker: FitnessWorker, ranking: Sequence[Ranked], ids: Tensor, display: Display
-) -> list[Pick]:
+def validate(places: Sequence[Place], ranking: Sequence[Ranked], display: Display) -> list[Pick]:
     """Measure the best of the hall of fame on the validation split.
 
     Args:
-        worker: holds the model.
+        places: where metrics are judged; the geometric mean of their perplexities counts.
         ranking: the metrics, best first on the search windows.
-        ids: validation windows, [N, L].
         display: shows the progress.
 
     Returns:
@@ -55,87 +54,85 @@ def validate(
     picks = []
     with display.steps("validating") as step:
         for index, (metric, scope, value) in enumerate(ranking):
-            picks.append(Pick(metric, scope, value, worker.perplexity(metric, ids, scope)))
+            values = [
+                place.worker.perplexity(metric, place.validation, place.worker.scope_for(scope))
+                for place in places
+            ]
+            picks.append(Pick(metric, scope, value, statistics.geometric_mean(values)))
             step(index + 1, len(ranking))
     return sorted(picks, key=lambda pick: (pick.validation, pick.search))
 
 
-def measure_test(
-    worker: FitnessWorker,
-    methods: Sequence[str],
-    best: Pick,
-    windows: Mapping[str, Tensor],
-    calibration: Tensor,
-    display: Display,
+def measure_tests(
+    places: Sequence[Place], methods: Sequence[str], best: Pick, display: Display
 ) -> list[dict[str, Any]]:
     """Measure the test splits, which no choice has seen.
 
     Args:
-        worker: holds the model.
+        places: where metrics are judged.
         methods: known methods beside the best metric; each competes in its own scope.
         best: the metric that validation chose.
-        windows: corpus name → test windows, [N, L].
-        calibration: ids for methods that are more than a metric.
         display: shows the progress.
 
     Returns:
-        One row per method, dense first and the best of the search last.
+        One row per place and method: dense first, the best of the search last.
     """
     display.say("measuring the test split")
     rows: list[dict[str, Any]] = []
-    entries = ["dense", *methods, "best of this search"]
+    entries = [(place, name) for place in places for name in ("dense", *methods, BEST)]
     with display.steps("testing") as step:
-        for index, name in enumerate(entries):
+        for index, (place, name) in enumerate(entries):
+            worker = place.worker
             if name == "dense":
-                row = _row(name, None, None, None)
-                values = {c: worker.perplexity(None, ids) for c, ids in windows.items()}
-            elif name == "best of this search":
-                scope = best.scope or getattr(worker.pattern, "scope", None)
-                row = _row(name, best.metric, str(worker.pattern), scope)
-                values = _of_metric(worker, best.metric, windows, best.scope)
+                row = _row(place, name, None, None)
+                values = {c: worker.perplexity(None, ids) for c, ids in place.tests.items()}
+            elif name == BEST:
+                scope = worker.scope_for(best.scope)
+                row = _row(place, name, best.metric, scope or own_scope(worker.pattern))
+                values = _of_metric(place, best.metric, scope)
             else:
-                row, values = _of_method(worker, name, windows, calibration)
+                row, values = _of_method(place, name)
             row["test_perplexity"] = {corpus: _finite(value) for corpus, value in values.items()}
             rows.append(row)
             step(index + 1, len(entries))
     return rows
 
 
-def _of_metric(
-    worker: FitnessWorker, metric: Metric, windows: Mapping[str, Tensor], scope: str | None
-) -> dict[str, float]:
-    return {corpus: worker.perplexity(metric, ids, scope) for corpus, ids in windows.items()}
+def _of_metric(place: Place, metric: Metric, scope: str | None) -> dict[str, float]:
+    worker = place.worker
+    return {c: worker.perplexity(metric, ids, scope) for c, ids in place.tests.items()}
 
 
-def _of_method(
-    worker: FitnessWorker, name: str, windows: Mapping[str, Tensor], calibration: Tensor
-) -> tuple[dict[str, Any], dict[str, float]]:
+def _of_method(place: Place, name: str) -> tuple[dict[str, Any], dict[str, float]]:
     """A known method as its own authors use it, on the statistics of this run."""
+    worker = place.worker
     method = resolve_method(name)
     pattern = resolve_pattern(method, str(worker.pattern), None)
-    scope = None if method.metric is None else getattr(pattern, "scope", None)
-    metric = method.metric if isinstance(method.metric, Metric) else None
-    if metric is not None:
-        values = _of_metric(worker, metric, windows, scope)
-    else:
-        try:
-            prune(worker.model, name, str(pattern), calibration=calibration)
-            values = {
-                corpus: perplexity(worker.model, ids, window=ids.shape[1], head=worker.head)
-                for corpus, ids in windows.items()
-            }
-        finally:
-            worker.dense.restore()
-    return _row(name, metric, str(pattern), scope), values
+    if isinstance(method.metric, Metric):
+        scope = own_scope(pattern)
+        return _row(place, name, method.metric, scope), _of_metric(place, method.metric, scope)
+    try:
+        prune(worker.model, method, str(pattern), calibration=place.calibration)
+        values = {
+            corpus: perplexity(worker.model, ids, window=ids.shape[1], head=worker.head)
+            for corpus, ids in place.tests.items()
+        }
+    finally:
+        worker.dense.restore()
+    return _row(place, name, None, None), values
 
 
-def _row(
-    name: str, metric: Metric | None, sparsity: str | None, scope: str | None
-) -> dict[str, Any]:
+def own_scope(pattern: SparsityPattern) -> str | None:
+    """The scope of a pattern; None for N:M, which has groups instead."""
+    return pattern.scope if isinstance(pattern, Unstructured) else None
+
+
+def _row(place: Place, name: str, metric: Metric | None, scope: str | None) -> dict[str, Any]:
     return {
+        "model": place.model,
         "method": name,
         "metric": None if metric is None else str(metric),
-        "sparsity": sparsity or "0",
+        "sparsity": "0" if name == "dense" else str(place.worker.pattern),
         "scope": scope,
     }
 

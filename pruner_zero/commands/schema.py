@@ -45,12 +45,16 @@ class FitnessConfig:
     """The windows of the search split on which every candidate is evaluated.
 
     ``fingerprint`` lets a cheap look at some rows of some layers refuse offspring that repeat.
+    ``sparsity`` and ``models`` (beside the search's own model) make fitness the geometric mean of
+    several perplexities; racing is off then.
     """
 
     windows: int = 6
     length: int = 256
     racing: RacingConfig = field(default_factory=RacingConfig)
     fingerprint: bool = True
+    sparsity: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.final import Pick, measure_test, validate
+from pruner_zero.commands.final import measure_tests, validate
+from pruner_zero.commands.outcome import counts, present, savings
+from pruner_zero.commands.places import Place, evaluator, open_places
 from pruner_zero.commands.resume import open_run
 from pruner_zero.commands.schema import SearchCommandConfig
-from pruner_zero.commands.setup import (
-    Workbench,
-    calibrated,
-    calibration_ids,
-    calibration_key,
-    ledger_context,
-    open_workbench,
-)
-from pruner_zero.data.corpus import load_corpus
+from pruner_zero.commands.setup import open_workbench
 from pruner_zero.errors import UserError
-from pruner_zero.files import write_atomic, write_json
+from pruner_zero.files import write_json
 from pruner_zero.metric import operator_set, terminal_set
-from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.methods import resolve_method
 from pruner_zero.model.perplexity import check_dense
-from pruner_zero.model.sparsity import NofM, SparsityPattern, parse_sparsity
+from pruner_zero.model.sparsity import NofM, SparsityPattern, Unstructured, parse_sparsity
 from pruner_zero.provenance import device_name, provenance
 from pruner_zero.search.algorithms import SearchAlgorithm, make_algorithm
 from pruner_zero.search.config import check_scopes, check_simplification
-from pruner_zero.search.driver import Progress, run_search
+from pruner_zero.search.driver import Evaluator, Progress, run_search
 from pruner_zero.search.run_folder import RunFolder
-from pruner_zero.search.worker import FitnessWorker
 
 HELP = """\
 pruner-zero search: evolve a pruning metric by genetic programming
@@ -68,6 +61,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   calibration=quick|full     sequences on which G and X are measured
   fitness=quick|full         windows of text on which every candidate is evaluated
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
+  fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
   ledger=null|FILE|off       evaluations known from earlier runs are not computed again
   seed=0  device=auto|cpu|cuda
   resume=auto|RUN_FOLDER     continue the last unfinished run of these settings, or that one
@@ -95,23 +89,18 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     began = time.monotonic()
     config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
-    pattern = _checked(config)
+    patterns = _checked(config)
     folder, continued = open_run(cfg, output)
     display.say(f"run folder {folder.path}")
     bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
-    pattern.check(prunable_layers(bench.model))  # before minutes go into statistics
-    tests = _test_windows(config, bench, display)
-    ids = bench.windows("search", config.fitness.length, config.fitness.windows)
-    validation = bench.windows("validation", config.validation.length, config.validation.windows)
-    statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
-    key = calibration_key(bench, config.calibration, config.seed)
-    ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display)
-    worker = FitnessWorker(bench.model, statistics, ids, pattern, config.fitness.racing, ledger)
+    places = open_places(config, bench, patterns, display)
+    worker = evaluator(places)
+    wanted = ", ".join(map(str, patterns))
 
     algorithm = make_algorithm(
         config.search,
         config.seed,
-        lambda metric, scope: metric.simplified(config.simplify, scope or _scope(pattern)),
+        lambda metric, scope: metric.simplified(config.simplify, scope or _scope(patterns)),
         config.operators,
         config.terminals,
     )
@@ -120,15 +109,9 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         before = _continue(folder, algorithm, worker, display)
     else:
         folder.begin(OmegaConf.to_yaml(cfg, resolve=True))
-    dense = worker.perplexity(None, ids)
+    dense = [_dense(place, display) for place in places]
     display.say(
-        f"dense model: perplexity {dense:.2f} on the search windows "
-        f"({ids.shape[0]} x {ids.shape[1]} tokens), {device_name(bench.device)}"
-    )
-    if warning := check_dense(dense):
-        display.say(f"warning: {warning}")
-    display.say(
-        f"searching: up to {config.search.candidates} candidates, sparsity {pattern}, "
+        f"searching: up to {config.search.candidates} candidates, sparsity {wanted}, "
         f"operators {config.operators}, simplify {config.simplify}, seed {config.seed}"
     )
     with display.search(config.search) as observer:
@@ -141,7 +124,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
             config.fitness.racing.place,
             config.fitness.fingerprint,
         )
-    display.say(_savings(progress))
+    display.say(savings(progress))
     if progress.stopped == "interrupted":
         display.say("continue with the same command and resume=" + str(folder.path))
         raise SystemExit(130)
@@ -151,30 +134,32 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
             f"no candidate gave a usable model; the reasons are in {folder.log}: "
             "search longer, or with another sparsity"
         )
-    picks = validate(worker, ranking[: config.validation.candidates], validation, display)
-    calibration = calibration_ids(bench, config.calibration, config.seed)
-    table = measure_test(worker, config.test.baselines, picks[0], tests, calibration, display)
+    picks = validate(places, ranking[: config.validation.candidates], display)
     results = {
-        "table": table,
+        "table": measure_tests(places, config.test.baselines, picks[0], display),
         "test": {
             "split": "test",
-            "corpora": {name: list(windows.shape) for name, windows in tests.items()},
+            "corpora": {name: list(ids.shape) for name, ids in places[0].tests.items()},
             "corpus_sha256": bench.corpus.fingerprint,
         },
         "validation": [pick.record() for pick in picks],
-        "search": {**_counts(progress), "dense_perplexity": dense},
+        "search": {**counts(progress), "dense_perplexity": dense[0]},
         "best": {**picks[0].record(), "latex": picks[0].metric.latex()},
+        "front": [
+            {"expression": str(metric), "scope": scope, "search_perplexity": value, "nodes": size}
+            for metric, scope, value, size in algorithm.front()
+        ],
         "seed": config.seed,
         "provenance": provenance(bench.device),
         "minutes": round((time.monotonic() - began) / 60, 2),
     }
     write_json(folder.best, picks[0].metric.to_json(), indent=4)
     write_json(folder.results, results)
-    _present(results, folder, picks[0], display)
+    present(results, folder, picks[0], display)
     return folder
 
 
-def _checked(config: SearchCommandConfig) -> SparsityPattern:
+def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     """Find every mistake that can be found before a file is read."""
     config.search.check()
     config.fitness.racing.check()
@@ -192,45 +177,37 @@ def _checked(config: SearchCommandConfig) -> SparsityPattern:
                 raise UserError(f"{group}.{key} must be at least {least}")
     if config.device != "auto":
         resolve_device(config.device)
-    pattern = parse_sparsity(config.sparsity, config.scope)
-    check_scopes(config.search, pattern)
-    return pattern
+    if config.fitness.sparsity and config.scope:
+        raise UserError("scope is for one sparsity: drop it or fitness.sparsity")
+    wanted = config.fitness.sparsity or [config.sparsity]
+    patterns = [parse_sparsity(text, config.scope) for text in wanted]
+    if len(set(patterns)) < len(patterns):
+        raise UserError("fitness.sparsity names a sparsity twice")
+    if all(isinstance(pattern, NofM) for pattern in patterns):
+        check_scopes(config.search, patterns[0])
+    return patterns
 
 
-def _terminals(config: SearchCommandConfig) -> set[str]:
-    """The terminals that metrics of this search may read."""
-    names = {terminal.name for terminal in terminal_set(config.terminals)}
-    return names.union(*(seed.metric.terminals for seed in config.search.known_metrics()))
+def _scope(patterns: Sequence[SparsityPattern]) -> str:
+    """The scope that simplification must respect: the widest is also right for the others."""
+    return next((p.scope for p in patterns if isinstance(p, Unstructured)), "row")
 
 
-def _scope(pattern: SparsityPattern) -> str:
-    return "row" if isinstance(pattern, NofM) else pattern.scope
-
-
-def _test_windows(
-    config: SearchCommandConfig, bench: Workbench, display: Display
-) -> dict[str, Any]:
-    """Test windows of the search's own corpus and of the other domains, by corpus."""
-    own = config.corpus.name
-    pair = ["wikipedia", "news"]
-    domains = config.test.domains
-    if domains is None:
-        domains = pair if own in pair else []
-    windows = {own: bench.windows("test", config.test.length, config.test.windows)}
-    for name in domains:
-        if name not in windows:
-            other = Workbench(
-                bench.model,
-                bench.tokenizer,
-                load_corpus(name, cache=bench.cache, announce=display.say),
-                bench.cache,
-            )
-            windows[name] = other.windows("test", config.test.length, config.test.windows)
-    return windows
+def _dense(place: Place, display: Display) -> float:
+    """Measure the dense model on the search windows, say it, and warn when it is absurd."""
+    worker = place.worker
+    value = worker.perplexity(None, worker.ids)
+    display.say(
+        f"dense model: perplexity {value:.2f} on the search windows "
+        f"({worker.ids.shape[0]} x {worker.ids.shape[1]} tokens), {device_name(worker.head.device)}"
+    )
+    if warning := check_dense(value):
+        display.say(f"warning: {warning}")
+    return value
 
 
 def _continue(
-    folder: RunFolder, algorithm: SearchAlgorithm, worker: FitnessWorker, display: Display
+    folder: RunFolder, algorithm: SearchAlgorithm, worker: Evaluator, display: Display
 ) -> Progress:
     """Restore a search from its folder; return the progress that it had made."""
     saved = folder.resume()
@@ -242,62 +219,3 @@ def _continue(
         worker.remember(record)
     display.say(f"resumed after candidate {algorithm.asked} of {folder.path}")
     return Progress.of(worker.full_tokens, records)
-
-
-def _counts(progress: Progress) -> dict[str, Any]:
-    """The progress as plain JSON values."""
-    return {
-        "candidates": progress.candidates,
-        "evaluations": progress.evaluations,
-        "full_evaluations": round(progress.equivalents, 2),
-        "tokens": progress.cost,
-        "tokens_computed": progress.computed,
-        "known_by": progress.known_by,
-        "refused_by_fingerprint": progress.refused,
-        "stopped_early": progress.stopped_early,
-        "failed": progress.failed,
-        "seconds": round(progress.seconds, 1),
-        "stopped": progress.stopped,
-    }
-
-
-def _savings(progress: Progress) -> str:
-    """Say in a few lines what was searched, and what it did not cost."""
-    known = ", ".join(f"{n} by {level}" for level, n in sorted(progress.known_by.items()))
-    ledger = progress.cost - progress.computed
-    return (
-        f"search ended ({progress.stopped}): {progress.candidates} candidates in "
-        f"{progress.seconds / 60:.1f} min, work of {progress.equivalents:.1f} full evaluations\n"
-        f"  {progress.stopped_early} stopped early, {progress.failed} failed, "
-        f"known: {known or 'none'}, {progress.refused} repeats refused before evaluation"
-        + (f", {ledger:,} tokens from the ledger" if ledger else "")
-    )
-
-
-def _present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Display) -> None:
-    corpora = results["test"]["corpora"]
-    sizes = ", ".join(f"{name} {n} x {length}" for name, (n, length) in corpora.items())
-    header = ["method", "sparsity", "scope", *(f"{name} test" for name in corpora), "metric"]
-    rows = [
-        [
-            row["method"],
-            row["sparsity"],
-            row["scope"] or "",
-            *(_shown(row["test_perplexity"][name]) for name in corpora),
-            row["metric"] or "",
-        ]
-        for row in results["table"]
-    ]
-    title = f"Perplexity on test splits ({sizes} tokens)"
-    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
-    write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
-    display.table(title, header, rows)
-    scope = f", scope {best.scope}" if best.scope else ""
-    display.say(f"best metric   {best.metric}{scope}")
-    display.say(f"as JSON tree  {folder.best}")
-    display.say(f"run folder    {folder.path}")
-    display.say(f"total time    {results['minutes']:.1f} min")
-
-
-def _shown(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.2f}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pruner_zero.metric import Metric
 from pruner_zero.search.algorithms import SearchAlgorithm
 from pruner_zero.search.individual import Candidate, FitnessResult
+from pruner_zero.search.racing import Rival
 from pruner_zero.search.run_folder import RunFolder
 
 
@@ -21,12 +22,15 @@ class Evaluator(Protocol):
         """Predicted tokens of an evaluation that is not stopped early."""
 
     def evaluate(
-        self, metric: Metric, scope: str | None = None, rival: Sequence[float] | None = None
+        self, metric: Metric, scope: str | None = None, rival: Rival | None = None
     ) -> FitnessResult:
         """Give a metric's fitness; never raises for a bad metric."""
 
     def is_repeat(self, metric: Metric, scope: str | None) -> bool:
         """Whether a metric looks like one that was evaluated."""
+
+    def remember(self, record: Mapping[str, Any]) -> None:
+        """Take back what an earlier process of this run evaluated, from its log."""
 
 
 @dataclass
@@ -133,10 +137,8 @@ def run_search(
     try:
         while not (reason := stop()):
             candidate = algorithm.ask(is_repeat)
-            rival = algorithm.place(place)
-            result = evaluator.evaluate(
-                candidate.metric, candidate.individual.scope, rival.losses if rival else None
-            )
+            scope = candidate.individual.scope
+            result = evaluator.evaluate(candidate.metric, scope, _rival(algorithm, place))
             algorithm.tell(candidate, result)
             progress.add(result)
             progress.refused = algorithm.refused
@@ -153,3 +155,11 @@ def run_search(
     except KeyboardInterrupt:
         progress.stopped = "interrupted"
     return progress
+
+
+def _rival(algorithm: SearchAlgorithm, place: int) -> Rival | None:
+    """The holder of a place; the best so far while the place is free."""
+    for rank in (place, 1):
+        if holder := algorithm.place(rank):
+            return Rival(holder.losses, holds_place=rank == place)
+    return None

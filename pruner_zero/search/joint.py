@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pruner_zero.metric import Metric
-from pruner_zero.model.sparsity import Unstructured
 from pruner_zero.search.individual import FitnessResult
+from pruner_zero.search.racing import Rival
 from pruner_zero.search.worker import FitnessWorker
 
 
@@ -35,7 +35,7 @@ class JointWorker:
         return sum(part.full_tokens for part in self.parts)
 
     def evaluate(
-        self, metric: Metric, scope: str | None = None, rival: Sequence[float] | None = None
+        self, metric: Metric, scope: str | None = None, rival: Rival | None = None
     ) -> FitnessResult:
         """Evaluate a metric in every part, in order, up to the first failure.
 
@@ -48,7 +48,7 @@ class JointWorker:
         start = time.perf_counter()
         results: list[FitnessResult] = []
         for part in self.parts:
-            results.append(part.evaluate(metric, _scope_for(part, scope)))
+            results.append(part.evaluate(metric, part.scope_for(scope)))
             if results[-1].reason is not None:
                 break
         reason = results[-1].reason
@@ -79,16 +79,12 @@ class JointWorker:
         if record["fingerprint"]:
             self._fingerprints.add(record["fingerprint"])
         for part, own in zip(self.parts, record["parts"], strict=False):
-            scope = _scope_for(part, record["scope"])
+            scope = part.scope_for(record["scope"])
             part.remember({**own, "simplified": record["simplified"], "scope": scope})
 
     def _look(self, metric: Metric, scope: str | None) -> str | None:
-        looks = [part.fingerprint(metric, _scope_for(part, scope)) for part in self.parts]
+        looks = [part.fingerprint(metric, part.scope_for(scope)) for part in self.parts]
         return _joined(looks)
-
-
-def _scope_for(part: FitnessWorker, scope: str | None) -> str | None:
-    return scope if isinstance(part.pattern, Unstructured) else None
 
 
 def _joined(names: Sequence[str | None]) -> str | None:

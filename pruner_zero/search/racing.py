@@ -30,6 +30,9 @@ class RacingConfig:
         margin: loss per token, in nats, by which one single window must be worse to stop there,
             where a t-test has nothing to estimate a variance from.
         place: rank that the candidate competes for; null for the last of the hall of fame.
+        abandon: while that place is free, loss per token, in nats, by which a candidate must be
+            worse than the best so far to be stopped at any rung: it would fill the hall of fame
+            with what nobody wants. 2 nats are 7.4 times the perplexity.
     """
 
     enabled: bool = True
@@ -37,6 +40,7 @@ class RacingConfig:
     confidence: float = 0.95
     margin: float = 1.0
     place: int | None = None
+    abandon: float = 2.0
 
     def check(self) -> None:
         """Raise a UserError for impossible values."""
@@ -44,10 +48,24 @@ class RacingConfig:
             raise UserError("fitness.racing.rungs must be increasing numbers of windows, from 1")
         if not 0.5 < self.confidence < 1:
             raise UserError("fitness.racing.confidence must lie in (0.5, 1)")
-        if not self.margin > 0:
-            raise UserError("fitness.racing.margin must be above 0")
+        if not self.margin > 0 or not self.abandon > 0:
+            raise UserError("fitness.racing.margin and abandon must be above 0")
         if self.place is not None and self.place < 1:
             raise UserError("fitness.racing.place must be at least 1")
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Whom a candidate is compared with.
+
+    Attributes:
+        losses: of the rival on all windows, in nats.
+        holds_place: True for the holder of the place; False for the best so far while the place
+            is free.
+    """
+
+    losses: tuple[float, ...]
+    holds_place: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,7 @@ def race(
     first: FirstLosses,
     windows: int,
     tokens: int,
-    rival: Sequence[float] | None,
+    rival: Rival | None,
     config: RacingConfig,
 ) -> Race | None:
     """Evaluate a candidate rung by rung.
@@ -77,7 +95,7 @@ def race(
         first: gives the losses of the first n windows, or None when it cannot.
         windows: number of all windows.
         tokens: predicted tokens per window.
-        rival: losses of the rival on all windows; None when the place is free.
+        rival: whom it must beat; None when there is nobody.
         config: rungs and confidence.
 
     Returns:
@@ -96,20 +114,20 @@ def race(
     return None if losses is None else Race(tuple(losses), True)
 
 
-def is_hopeless(
-    losses: Sequence[float], rival: Sequence[float], tokens: int, config: RacingConfig
-) -> bool:
+def is_hopeless(losses: Sequence[float], rival: Rival, tokens: int, config: RacingConfig) -> bool:
     """Whether a candidate is worse than its rival beyond the stated confidence.
 
     Args:
         losses: of the candidate on the first n windows, in nats.
-        rival: of the rival on at least these.
+        rival: whom it must beat.
         tokens: predicted tokens per window.
-        config: confidence and margin.
+        config: confidence and margins.
     """
-    differences = _differences(losses, rival, tokens)
+    differences = _differences(losses, rival.losses, tokens)
     count = len(differences)
     mean = sum(differences) / count
+    if not rival.holds_place:
+        return mean > config.abandon
     if count == 1:
         return mean > config.margin
     variance = sum((d - mean) ** 2 for d in differences) / (count - 1)

@@ -22,7 +22,7 @@ from pruner_zero.model.statistics import Statistics
 from pruner_zero.search.fingerprint import Probe
 from pruner_zero.search.individual import FitnessResult
 from pruner_zero.search.ledger import LedgerContext
-from pruner_zero.search.racing import Race, RacingConfig, estimated_nll, race
+from pruner_zero.search.racing import Race, RacingConfig, Rival, estimated_nll, race
 
 WHOLE = RacingConfig(enabled=False)
 
@@ -41,6 +41,7 @@ class FitnessWorker:
         pattern: what is pruned.
         racing: when an evaluation may stop early; by default never.
         ledger: where losses are kept for other runs.
+        dense: the dense weights, if another worker of this model has a copy of them already.
 
     Raises:
         UserError: when the pattern does not fit a layer, before any work.
@@ -54,6 +55,7 @@ class FitnessWorker:
         pattern: SparsityPattern,
         racing: RacingConfig = WHOLE,
         ledger: LedgerContext | None = None,
+        dense: DenseWeights | None = None,
     ) -> None:
         """Copy the dense weights; nothing is computed yet."""
         self.model = model
@@ -65,7 +67,7 @@ class FitnessWorker:
         self.ledger = ledger
         self.head = CausalHead.of(model)
         self.statistics = statistics.to(self.head.device)
-        self.dense = DenseWeights(self.layers)
+        self.dense = dense or DenseWeights(self.layers)
         self.probe = Probe(self.layers, self.dense, self.statistics)
         self._results: dict[str, FitnessResult] = {}
         self._digests: dict[tuple[str, str], str] = {}
@@ -82,7 +84,7 @@ class FitnessWorker:
         return len(self.ids) * self.window_tokens
 
     def evaluate(
-        self, metric: Metric, scope: str | None = None, rival: Sequence[float] | None = None
+        self, metric: Metric, scope: str | None = None, rival: Rival | None = None
     ) -> FitnessResult:
         """Prune by the metric, measure perplexity on the search windows, restore.
 
@@ -92,7 +94,7 @@ class FitnessWorker:
         Args:
             metric: the metric.
             scope: whose scores compete, None for the pattern's own.
-            rival: losses, on all windows, of the one whose place the metric competes for.
+            rival: whom the metric must beat; None evaluates it on every window.
         """
         start = time.perf_counter()
         pattern = with_scope(self.pattern, scope)
@@ -134,6 +136,10 @@ class FitnessWorker:
         except InvalidScores:
             return float("inf")
 
+    def scope_for(self, scope: str | None) -> str | None:
+        """The scope that counts here: an individual's own, but none where N:M has its groups."""
+        return scope if isinstance(self.pattern, Unstructured) else None
+
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take back what an earlier process of this run evaluated, from its log."""
         if record["fingerprint"]:
@@ -151,9 +157,7 @@ class FitnessWorker:
     def _again(self, digest: str, level: str) -> FitnessResult:
         return replace(self._results[digest], tokens=0, cost=0, known_by=level)
 
-    def _from_ledger(
-        self, key: tuple[str, str], rival: Sequence[float] | None
-    ) -> FitnessResult | None:
+    def _from_ledger(self, key: tuple[str, str], rival: Rival | None) -> FitnessResult | None:
         """The result without touching the model, where the ledger knows enough for it."""
         digest = self.ledger.digest(*key) if self.ledger else None
         if self.ledger is None or digest is None:
@@ -175,7 +179,7 @@ class FitnessWorker:
         metric: Metric,
         pattern: SparsityPattern,
         key: tuple[str, str],
-        rival: Sequence[float] | None,
+        rival: Rival | None,
     ) -> FitnessResult:
         start = time.perf_counter()
         digest = MaskDigest()
@@ -215,13 +219,13 @@ class FitnessWorker:
         run: Race,
         digest: str,
         computed: int,
-        rival: Sequence[float] | None,
+        rival: Rival | None,
         known_by: str | None,
     ) -> FitnessResult:
         if run.complete or rival is None:
             perplexity = _perplexity(run.losses, self.ids)
         else:
-            nll = estimated_nll(run.losses, rival, self.window_tokens)
+            nll = estimated_nll(run.losses, rival.losses, self.window_tokens)
             perplexity = perplexity_of(nll, self.full_tokens)
         return FitnessResult(
             perplexity=perplexity,

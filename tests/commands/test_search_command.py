@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from pruner_zero.__main__ import main
 from pruner_zero.commands.launch import config_dir
 from pruner_zero.metric import Metric
+from pruner_zero.model.tiny import random_tiny
 
 
 def run(*arguments: str) -> int:
@@ -157,6 +159,26 @@ def test_occupied_folder_and_changed_settings_are_refused(tiny_arguments, tmp_pa
     assert "already holds a run" in error_line(capsys, *quick)
     resumed = error_line(capsys, *quick, f"resume={tmp_path / 'run'}", "seed=5", "sparsity=0.6")
     assert "other values of seed, sparsity" in resumed
+
+
+def test_joint_fitness_over_sparsities_and_models(tiny_arguments, tmp_path, capsys):
+    other = tmp_path / "other"
+    model, tokenizer = random_tiny(blocks=3)
+    model.save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    joint = ["fitness.sparsity=[0.5,2:4]", f"fitness.models=[{other}]", "search.generations=1",
+             "test.baselines=[wanda]", "search.scopes=[row,layer]"]  # fmt: skip
+    assert run(*tiny_arguments, *joint) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    rows = [(row["model"], row["sparsity"]) for row in results["table"] if row["method"] == "wanda"]
+    assert rows == [(m, s) for m in ("random-tiny", str(other)) for s in ("0.5", "2:4")]
+    record = json.loads((tmp_path / "run" / "evaluations.jsonl").open().readline())
+    values = [part["perplexity"] for part in record["parts"]]
+    assert record["perplexity"] == pytest.approx(math.prod(values) ** 0.25)
+    capsys.readouterr()
+    assert "names a sparsity twice" in error_line(
+        capsys, *tiny_arguments, "fitness.sparsity=[0.5,0.50]"
+    )
 
 
 def test_kill_and_the_same_command_again(tiny_arguments, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruner_zero.errors import UserError
-from pruner_zero.search.racing import RacingConfig, estimated_nll, is_hopeless, race
+from pruner_zero.search.racing import RacingConfig, Rival, estimated_nll, is_hopeless, race
 
 CONFIG = RacingConfig()
 TOKENS = 10
@@ -22,7 +22,7 @@ def run(losses, rival, config=CONFIG):
         asked.append(count)
         return losses[:count]
 
-    return race(first, len(losses), TOKENS, rival, config), asked
+    return race(first, len(losses), TOKENS, rival and Rival(tuple(rival)), config), asked
 
 
 def test_rungs_until_hopeless():
@@ -36,14 +36,14 @@ def test_rungs_until_hopeless():
 
 
 def test_first_window_stops_beyond_the_margin_only():
-    assert is_hopeless([31.0], [20.0], TOKENS, CONFIG)
-    assert not is_hopeless([29.9], [20.0], TOKENS, CONFIG)
+    assert is_hopeless([31.0], Rival((*[20.0],)), TOKENS, CONFIG)
+    assert not is_hopeless([29.9], Rival((*[20.0],)), TOKENS, CONFIG)
 
 
 def test_constant_difference_is_decided_by_its_sign():
-    assert is_hopeless([21.0, 31.0], [20.0, 30.0], TOKENS, CONFIG)
-    assert not is_hopeless([20.0, 30.0], [20.0, 30.0], TOKENS, CONFIG)
-    assert not is_hopeless([19.0, 29.0], [20.0, 30.0], TOKENS, CONFIG)
+    assert is_hopeless([21.0, 31.0], Rival((*[20.0, 30.0],)), TOKENS, CONFIG)
+    assert not is_hopeless([20.0, 30.0], Rival((*[20.0, 30.0],)), TOKENS, CONFIG)
+    assert not is_hopeless([19.0, 29.0], Rival((*[20.0, 30.0],)), TOKENS, CONFIG)
 
 
 @given(
@@ -58,8 +58,8 @@ def test_one_that_is_no_worse_on_any_window_is_never_stopped(rival, better):
 @given(st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=2, max_size=16))
 def test_higher_confidence_never_stops_more(pairs):
     losses, rival = zip(*pairs, strict=True)
-    if is_hopeless(losses, rival, TOKENS, RacingConfig(confidence=0.99)):
-        assert is_hopeless(losses, rival, TOKENS, RacingConfig(confidence=0.9))
+    if is_hopeless(losses, Rival(rival), TOKENS, RacingConfig(confidence=0.99)):
+        assert is_hopeless(losses, Rival(rival), TOKENS, RacingConfig(confidence=0.9))
 
 
 def test_off_or_without_rival_every_window_is_evaluated():
@@ -69,6 +69,14 @@ def test_off_or_without_rival_every_window_is_evaluated():
     assert result.complete and asked == [4]
 
 
+def test_while_the_place_is_free_only_the_worthless_are_stopped():
+    best = Rival((20.0, 20.0), holds_place=False)
+    # 2 nats per token at any rung, and no test of confidence.
+    assert is_hopeless([40.1], best, TOKENS, CONFIG)
+    assert not is_hopeless([39.9, 39.9], best, TOKENS, CONFIG)
+    assert is_hopeless([30.0, 51.0], best, TOKENS, CONFIG)
+
+
 def test_infinite_loss_ends_the_race():
     result, asked = run([math.inf, 1.0, 1.0], [1.0, 1.0, 1.0])
     assert result.losses == (math.inf,) and asked == [1]
@@ -76,8 +84,10 @@ def test_infinite_loss_ends_the_race():
 
 def test_unknown_losses_leave_it_undecided():
     known = [90.0, 90.0]
-    assert race(lambda n: known[:n] if n <= 2 else None, 4, TOKENS, [90.0] * 4, CONFIG) is None
-    stopped = race(lambda n: known[:n] if n <= 2 else None, 4, TOKENS, [9.0] * 4, CONFIG)
+    assert (
+        race(lambda n: known[:n] if n <= 2 else None, 4, TOKENS, Rival((90.0,) * 4), CONFIG) is None
+    )
+    stopped = race(lambda n: known[:n] if n <= 2 else None, 4, TOKENS, Rival((9.0,) * 4), CONFIG)
     assert stopped is not None and not stopped.complete
 
 
@@ -95,6 +105,7 @@ def test_estimate_is_the_rival_plus_the_mean_difference():
         ({"confidence": 1.0}, "confidence"),
         ({"margin": 0.0}, "margin"),
         ({"place": 0}, "place"),
+        ({"abandon": 0.0}, "abandon"),
     ],
 )
 def test_impossible_settings(settings, message):

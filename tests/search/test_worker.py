@@ -18,7 +18,7 @@ from pruner_zero.model.tiny import random_tiny
 from pruner_zero.search.individual import Candidate, Individual
 from pruner_zero.search.ledger import Ledger
 from pruner_zero.search.primitives import metric_to_nodes, primitive_set
-from pruner_zero.search.racing import RacingConfig
+from pruner_zero.search.racing import RacingConfig, Rival
 from pruner_zero.search.worker import FitnessWorker
 
 IDS = torch.randint(3, 259, (3, 24), generator=torch.Generator().manual_seed(0))
@@ -116,7 +116,7 @@ def test_racing_stops_the_hopeless_and_says_so(model, statistics):
     good = worker.evaluate(Metric.named("wanda"))
     assert good.complete and len(good.losses) == 8
     rival = [loss - 60 for loss in good.losses]  # far better on every window
-    bad = worker.evaluate(Metric.parse("neg(W)"), rival=rival)
+    bad = worker.evaluate(Metric.parse("neg(W)"), rival=Rival(tuple(rival)))
     assert not bad.complete and bad.losses == bad.losses[:1]
     assert bad.tokens == bad.cost == 23
     again = worker.evaluate(Metric.parse("sub(G, add(W, G))"), rival=None)
@@ -132,7 +132,7 @@ def test_ledger_replaces_the_model_and_changes_nothing(model, statistics, tmp_pa
         config = RacingConfig(enabled=racing)
         return FitnessWorker(model, statistics, IDS, Unstructured(0.5), config, ledger)
 
-    rival = [1.0, 1.0, 1.0]
+    rival = Rival((1.0, 1.0, 1.0))
     first = worker()
     results = [
         first.evaluate(Metric.named("wanda")),

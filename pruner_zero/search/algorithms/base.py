@@ -188,6 +188,10 @@ class SearchAlgorithm(ABC):
         """The hall of fame, best first."""
         return [Ranked(tree_to_metric(m), m.scope, m.perplexity) for m in self.hall_of_fame]
 
+    def front(self) -> list[tuple[Metric, str | None, float, int]]:
+        """The Pareto front where the algorithm keeps one: metric, scope, perplexity and size."""
+        return []
+
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the search depends on, as plain JSON values."""
         version, internal, gauss = self.generator.getstate()

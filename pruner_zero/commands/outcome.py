@@ -1,0 +1,81 @@
+"""What a finished search says: its savings, its final table, its files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pruner_zero.commands.display import Display
+from pruner_zero.commands.final import Pick
+from pruner_zero.files import write_atomic
+from pruner_zero.search.driver import Progress
+from pruner_zero.search.run_folder import RunFolder
+
+
+def counts(progress: Progress) -> dict[str, Any]:
+    """The progress as plain JSON values."""
+    return {
+        "candidates": progress.candidates,
+        "evaluations": progress.evaluations,
+        "full_evaluations": round(progress.equivalents, 2),
+        "tokens": progress.cost,
+        "tokens_computed": progress.computed,
+        "known_by": progress.known_by,
+        "refused_by_fingerprint": progress.refused,
+        "stopped_early": progress.stopped_early,
+        "failed": progress.failed,
+        "seconds": round(progress.seconds, 1),
+        "stopped": progress.stopped,
+    }
+
+
+def savings(progress: Progress) -> str:
+    """Say in a few lines what was searched, and what it did not cost."""
+    known = ", ".join(f"{n} by {level}" for level, n in sorted(progress.known_by.items()))
+    ledger = progress.cost - progress.computed
+    return (
+        f"search ended ({progress.stopped}): {progress.candidates} candidates in "
+        f"{progress.seconds / 60:.1f} min, work of {progress.equivalents:.1f} full evaluations\n"
+        f"  {progress.stopped_early} stopped early, {progress.failed} failed, "
+        f"known: {known or 'none'}, {progress.refused} repeats refused before evaluation"
+        + (f", {ledger:,} tokens from the ledger" if ledger else "")
+    )
+
+
+def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Display) -> None:
+    """Write the final table and print it with the metric that was found."""
+    corpora = results["test"]["corpora"]
+    sizes = ", ".join(f"{name} {n} x {length}" for name, (n, length) in corpora.items())
+    models = {row["model"] for row in results["table"]}
+    first = ["model"] if len(models) > 1 else []
+    header = [
+        *first,
+        "method",
+        "sparsity",
+        "scope",
+        *(f"{name} test" for name in corpora),
+        "metric",
+    ]
+    rows = [
+        [
+            *(row[key] for key in first),
+            row["method"],
+            row["sparsity"],
+            row["scope"] or "",
+            *(_shown(row["test_perplexity"][name]) for name in corpora),
+            row["metric"] or "",
+        ]
+        for row in results["table"]
+    ]
+    title = f"Perplexity on test splits ({sizes} tokens)"
+    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
+    write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
+    display.table(title, header, rows)
+    scope = f", scope {best.scope}" if best.scope else ""
+    display.say(f"best metric   {best.metric}{scope}")
+    display.say(f"as JSON tree  {folder.best}")
+    display.say(f"run folder    {folder.path}")
+    display.say(f"total time    {results['minutes']:.1f} min")
+
+
+def _shown(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.2f}"

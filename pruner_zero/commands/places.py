@@ -1,0 +1,132 @@
+"""Where a metric is judged: one model under one sparsity, with its texts; mostly there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pruner_zero.commands.display import Display
+from pruner_zero.commands.schema import ModelConfig, SearchCommandConfig
+from pruner_zero.commands.setup import (
+    Workbench,
+    calibrated,
+    calibration_ids,
+    calibration_key,
+    ledger_context,
+    open_workbench,
+)
+from pruner_zero.data.corpus import Corpus, load_corpus
+from pruner_zero.metric import terminal_set
+from pruner_zero.model.layers import prunable_layers
+from pruner_zero.model.sparsity import SparsityPattern
+from pruner_zero.search.joint import JointWorker
+from pruner_zero.search.worker import WHOLE, FitnessWorker
+
+_PAIR = ("wikipedia", "news")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One model under one sparsity.
+
+    Attributes:
+        model: its name or path.
+        worker: prunes and measures it on the search windows.
+        calibration: [N, L] token ids of the calibration split.
+        validation: [N, L] token ids of the validation split.
+        tests: corpus name → [N, L] token ids of the test split.
+    """
+
+    model: str
+    worker: FitnessWorker
+    calibration: Tensor
+    validation: Tensor
+    tests: Mapping[str, Tensor]
+
+
+def open_places(
+    config: SearchCommandConfig,
+    bench: Workbench,
+    patterns: Sequence[SparsityPattern],
+    display: Display,
+) -> list[Place]:
+    """Load every model, measure its statistics, and set up a worker for each sparsity.
+
+    Args:
+        config: the whole configuration.
+        bench: the first model with the corpus.
+        patterns: what is pruned.
+        display: shows the progress.
+
+    Raises:
+        UserError: a pattern that does not fit a model, or too little text; before minutes go into
+            statistics of the first model.
+    """
+    benches = {config.model.path or config.model.name: bench}
+    for name in config.fitness.models:
+        benches[name] = open_workbench(
+            ModelConfig(name), config.corpus, config.device, config.cache, display
+        )
+    for one in benches.values():
+        for pattern in patterns:
+            pattern.check(prunable_layers(one.model))
+    others = [
+        load_corpus(name, cache=bench.cache, announce=display.say)
+        for name in _domains(config)
+        if name != config.corpus.name
+    ]
+    return [
+        place
+        for name, one in benches.items()
+        for place in _places(config, name, one, patterns, others, display)
+    ]
+
+
+def evaluator(places: Sequence[Place]) -> FitnessWorker | JointWorker:
+    """Return the one worker, or the mean of several."""
+    workers = [place.worker for place in places]
+    return workers[0] if len(workers) == 1 else JointWorker(workers)
+
+
+def _places(
+    config: SearchCommandConfig,
+    name: str,
+    bench: Workbench,
+    patterns: Sequence[SparsityPattern],
+    others: Sequence[Corpus],
+    display: Display,
+) -> list[Place]:
+    fitness, validation, test = config.fitness, config.validation, config.test
+    tests = {
+        corpus.name: Workbench(bench.model, bench.tokenizer, corpus, bench.cache).windows(
+            "test", test.length, test.windows
+        )
+        for corpus in (bench.corpus, *others)
+    }
+    ids = bench.windows("search", fitness.length, fitness.windows)
+    validation_ids = bench.windows("validation", validation.length, validation.windows)
+    statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
+    key = calibration_key(bench, config.calibration, config.seed)
+    joint = len(patterns) > 1 or bool(fitness.models)
+    workers: list[FitnessWorker] = []
+    for pattern in patterns:
+        ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display)
+        dense = workers[0].dense if workers else None
+        racing = WHOLE if joint else fitness.racing
+        workers.append(FitnessWorker(bench.model, statistics, ids, pattern, racing, ledger, dense))
+    calibration = calibration_ids(bench, config.calibration, config.seed)
+    return [Place(name, worker, calibration, validation_ids, tests) for worker in workers]
+
+
+def _domains(config: SearchCommandConfig) -> Sequence[str]:
+    if config.test.domains is not None:
+        return config.test.domains
+    return _PAIR if config.corpus.name in _PAIR else ()
+
+
+def _terminals(config: SearchCommandConfig) -> set[str]:
+    """The terminals that metrics of this search may read."""
+    names = {terminal.name for terminal in terminal_set(config.terminals)}
+    return names.union(*(seed.metric.terminals for seed in config.search.known_metrics()))
