@@ -115,7 +115,11 @@ def _places(
         ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display)
         dense = workers[0].dense if workers else None
         racing = WHOLE if joint else fitness.racing
-        workers.append(FitnessWorker(bench.model, statistics, ids, pattern, racing, ledger, dense))
+        workers.append(
+            FitnessWorker(
+                bench.model, statistics, ids, pattern, racing, ledger, dense, fitness.reuse
+            )
+        )
     calibration = calibration_ids(bench, config.calibration, config.seed)
     return [Place(name, worker, calibration, validation_ids, tests) for worker in workers]
 

@@ -46,13 +46,14 @@ class FitnessConfig:
 
     ``fingerprint`` lets a cheap look at some rows of some layers refuse offspring that repeat.
     ``sparsity`` and ``models`` (beside the search's own model) make fitness the geometric mean of
-    several perplexities; racing is off then.
+    several perplexities; racing is off then. ``reuse`` false charges known masks like new ones.
     """
 
     windows: int = 6
     length: int = 256
     racing: RacingConfig = field(default_factory=RacingConfig)
     fingerprint: bool = True
+    reuse: bool = True
     sparsity: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
 
 from deap import gp
 
@@ -74,9 +73,3 @@ def _exponent(tree: gp.PrimitiveTree, place: int) -> slice | None:
         return None
     argument: slice = tree.searchSubtree(tree.searchSubtree(place + 1).stop)
     return argument
-
-
-def offer_numbers(primitives: gp.PrimitiveSet, values: Iterable[float]) -> None:
-    """Let random trees hold these numbers beside the terminals."""
-    for value in values:
-        primitives.addTerminal(float(f"{value:.4g}"))

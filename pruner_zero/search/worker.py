@@ -42,6 +42,8 @@ class FitnessWorker:
         racing: when an evaluation may stop early; by default never.
         ledger: where losses are kept for other runs.
         dense: the dense weights, if another worker of this model has a copy of them already.
+        reuse: False charges masks that are known in this run like new ones, as a search without
+            identity by masks would; for studies of what that identity saves.
 
     Raises:
         UserError: when the pattern does not fit a layer, before any work.
@@ -56,6 +58,7 @@ class FitnessWorker:
         racing: RacingConfig = WHOLE,
         ledger: LedgerContext | None = None,
         dense: DenseWeights | None = None,
+        reuse: bool = True,
     ) -> None:
         """Copy the dense weights; nothing is computed yet."""
         self.model = model
@@ -65,6 +68,7 @@ class FitnessWorker:
         self.ids = ids
         self.racing = racing
         self.ledger = ledger
+        self.reuse = reuse
         self.head = CausalHead.of(model)
         self.statistics = statistics.to(self.head.device)
         self.dense = dense or DenseWeights(self.layers)
@@ -155,7 +159,9 @@ class FitnessWorker:
         return None if digest is None else self._again(digest, "expression")
 
     def _again(self, digest: str, level: str) -> FitnessResult:
-        return replace(self._results[digest], tokens=0, cost=0, known_by=level)
+        known = self._results[digest]
+        cost = 0 if self.reuse else len(known.losses) * self.window_tokens
+        return replace(known, tokens=0, cost=cost, known_by=level)
 
     def _from_ledger(self, key: tuple[str, str], rival: Rival | None) -> FitnessResult | None:
         """The result without touching the model, where the ledger knows enough for it."""

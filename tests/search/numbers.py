@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from deap import gp
 
-from pruner_zero.search.constants import is_number, offer_numbers
+from pruner_zero.metric import OPERATORS, operator_set
+from pruner_zero.search.constants import is_number
 from pruner_zero.search.individual import Individual
 from pruner_zero.search.primitives import primitive_set
 
 
 def powers() -> gp.PrimitiveSet:
-    primitives = primitive_set("paper")
-    if "power" not in primitives.mapping:
-        primitives.addPrimitive(pow, 2, "power")
-    offer_numbers(primitives, [0.5, 2.0])
-    return primitives
+    return primitive_set([*operator_set("paper"), OPERATORS["power"]], constants=[0.5, 2.0])
 
 
 def born(primitives: gp.PrimitiveSet, depth: int = 4) -> Individual:

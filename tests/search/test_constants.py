@@ -16,7 +16,6 @@ from pruner_zero.search.constants import (
     move_number,
     number,
     number_places,
-    offer_numbers,
     repair_exponents,
 )
 from pruner_zero.search.primitives import primitive_set, tree_to_metric
@@ -81,8 +80,7 @@ def test_numbers_stay_within_bounds_and_exponents_within_narrower_ones():
 
 
 def test_offered_numbers_are_drawn_and_read_back():
-    primitives = primitive_set("paper")
-    offer_numbers(primitives, [1, 1 / 3])
+    primitives = primitive_set("paper", constants=[1, 0.3333])
     seen = set()
     with drawing_from(random.Random(0)):
         for _ in range(50):

@@ -195,3 +195,11 @@ def test_a_resumed_worker_knows_what_the_log_knows(model, statistics):
     known = fresh.evaluate(Metric.named("wanda"))
     assert (known.known_by, known.cost) == ("expression", 0)
     assert known.losses == worker.evaluate(Metric.named("wanda")).losses
+
+
+def test_without_reuse_known_masks_are_charged_like_new_ones(model, statistics):
+    worker = FitnessWorker(model, statistics, IDS, Unstructured(0.5), reuse=False)
+    first = worker.evaluate(Metric.parse("W"))
+    second = worker.evaluate(Metric.parse("sqr(W)"))
+    assert (second.perplexity, second.digest) == (first.perplexity, first.digest)
+    assert (second.tokens, second.cost) == (0, first.cost)

@@ -20,7 +20,6 @@ from pruner_zero.search.algorithms.nsga2 import NSGA2
 from pruner_zero.search.algorithms.random_search import RandomSearch
 from pruner_zero.search.algorithms.steady_state import SteadyState
 from pruner_zero.search.config import SearchConfig
-from pruner_zero.search.constants import offer_numbers
 from pruner_zero.search.primitives import primitive_set
 
 __all__ = ["SearchAlgorithm", "make_algorithm"]
@@ -54,6 +53,5 @@ def make_algorithm(
         UserError: when the configuration is impossible.
     """
     config.check()
-    primitives = primitive_set(operators, terminals)
-    offer_numbers(primitives, config.constants)
+    primitives = primitive_set(operators, terminals, config.constants)
     return _KINDS[config.algorithm](config, seed, simplify, primitives)
