@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
@@ -72,6 +73,13 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
             task(cfg, output)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except torch.OutOfMemoryError as error:
+            print(
+                f"error: out of memory ({_first_line(error)}): set model.dtype=bfloat16, shorter "
+                "windows (fitness.length, test.length, length), or device=cpu",
+                file=sys.stderr,
+            )
             raise SystemExit(2) from None
         finally:
             # Hydra makes the folder first; a mistake or a resumed run leaves nothing in it.

@@ -129,7 +129,7 @@ def measure_statistics(
 
     Raises:
         UserError: sequences too long for the model, unsupported layers, an unknown terminal or
-            norm, or a Hessian that cannot be inverted.
+            norm, a Hessian that cannot be inverted, or not enough memory.
     """
     if norm not in ("l1", "l2"):
         raise UserError(f"unknown gradient norm '{norm}': choose from: l1, l2")
@@ -147,7 +147,13 @@ def measure_statistics(
     losses = torch.zeros(len(ids), dtype=torch.float64)
     with measuring(model, trained, backward), inputs, weights, outputs:
         for index, sequence in enumerate(ids):
-            losses[index] = _one_sequence(head, sequence.unsqueeze(0).to(head.device), backward)
+            try:
+                losses[index] = _one_sequence(head, sequence.unsqueeze(0).to(head.device), backward)
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"out of memory with a calibration sequence of {len(sequence)} tokens: set a "
+                    "smaller calibration.length or dtype, or measure fewer terminals (H needs most)"
+                ) from error
             if progress:
                 progress(index + 1, len(ids))
     found = {"G": weights.result(), "R": outputs.result(), **inputs.result()}
