@@ -12,6 +12,7 @@ COMMANDS = {
     "search": "evolve a pruning metric for a model",
     "compare": "one table of pruning methods against sparsities",
     "evaluate": "zero-shot accuracy of a model, dense or pruned",
+    "show": "one metric as formula, tree, simplified forms, LaTeX and Python",
     "ledger": "list or export the evaluations of all searches",
 }
 

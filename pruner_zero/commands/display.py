@@ -22,7 +22,7 @@ class Display:
 
     def __init__(self, console: Console | None = None) -> None:
         """Write to the given console, standard output by default."""
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, soft_wrap=True, emoji=False)
 
     def say(self, line: str) -> None:
         """Print one line."""

@@ -70,6 +70,9 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
         # Hydra prints a stack trace for exceptions; a user's mistake leaves before it sees one.
         output = _relative(Path(HydraConfig.get().runtime.output_dir))
         try:
+            if missing := sorted(OmegaConf.missing_keys(cfg)):
+                key = missing[0]
+                raise UserError(f"{key} is not given: add {key}=… (pruner-zero {command} --help)")
             task(cfg, output)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)

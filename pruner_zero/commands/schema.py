@@ -161,9 +161,18 @@ class LedgerCommandConfig:
     cache: str | None = None
 
 
+@dataclass
+class ShowCommandConfig:
+    """Everything that ``pruner-zero show`` can be told."""
+
+    metric: str = "???"
+    other: str | None = None
+
+
 def register_schemas() -> None:
     """Make the schemas known to Hydra under the names that ``conf/*.yaml`` builds on."""
     ConfigStore.instance().store(name="compare_schema", node=CompareCommandConfig)
     ConfigStore.instance().store(name="evaluate_schema", node=EvaluateCommandConfig)
     ConfigStore.instance().store(name="ledger_schema", node=LedgerCommandConfig)
+    ConfigStore.instance().store(name="show_schema", node=ShowCommandConfig)
     ConfigStore.instance().store(name="search_schema", node=SearchCommandConfig)
