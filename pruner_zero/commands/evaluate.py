@@ -13,16 +13,13 @@ from torch import nn
 
 from pruner_zero.assets import cache_directory
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.methods import resolve_method_argument
+from pruner_zero.commands.pruned import checked_method, needs_text, pruned
 from pruner_zero.commands.schema import EvaluateCommandConfig
-from pruner_zero.commands.setup import calibrated, calibration_ids, open_workbench
+from pruner_zero.commands.setup import open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.model.loading import load_model, resolve_device
-from pruner_zero.model.masks import InvalidScores
-from pruner_zero.model.methods import Method, resolve_pattern
-from pruner_zero.model.prune import check_options, prune
-from pruner_zero.model.statistics import MEASURED_TERMINALS
+from pruner_zero.model.methods import Method
 from pruner_zero.model.zeroshot import (
     Accuracy,
     TaskScore,
@@ -112,17 +109,14 @@ def _checked(config: EvaluateCommandConfig, output: Path) -> Method | None:
         resolve_device(config.device)
     if config.metric in (None, "none"):
         return None
-    method = resolve_method_argument(config.metric)
-    pattern = resolve_pattern(method, config.sparsity, config.scope)
-    check_options(method, pattern, config.mode, config.update, config.allocation)
-    return method
+    return checked_method(config)
 
 
 def _model(
     config: EvaluateCommandConfig, method: Method | None, display: Display
 ) -> tuple[nn.Module, Any, dict[str, Any] | None]:
     """Load the model and prune it; text is loaded only for a method that reads it."""
-    if method is None or not _needs_text(config, method):
+    if method is None or not needs_text(config, method):
         model, tokenizer = load_model(
             config.model.path or config.model.name,
             config.model.dtype,
@@ -130,53 +124,14 @@ def _model(
             Path(config.cache) if config.cache else cache_directory(),
             display.say,
         )
-        text: dict[str, Any] = {}
-        calibration = statistics = None
+        bench = None
     else:
         bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
         model, tokenizer = cast(Any, bench.model), bench.tokenizer
-        calibration = calibration_ids(bench, config.calibration, config.seed)
-        dense = method.reads_of_dense(config.mode) & MEASURED_TERMINALS
-        statistics = None
-        if dense or config.allocation == "owl":
-            statistics = calibrated(bench, config.calibration, config.seed, display, dense)
-        text = {
-            "corpus": bench.corpus.name,
-            "corpus_sha256": bench.corpus.fingerprint,
-            "split": "calibration",
-            "sequences": config.calibration.sequences,
-            "length": config.calibration.length,
-            "seed": config.seed,
-        }
     if method is None:
         return model, tokenizer, None
-    try:
-        with display.steps("pruning") as progress:
-            report = prune(
-                model,
-                method,
-                config.sparsity,
-                calibration=calibration,
-                statistics=statistics,
-                mode=cast(Any, config.mode),
-                update=cast(Any, config.update),
-                scope=config.scope,
-                allocation=cast(Any, config.allocation),
-                progress=progress,
-            )
-    except InvalidScores as failure:
-        raise UserError(f"metric {config.metric} cannot prune this model: {failure}") from failure
-    display.say(
-        f"pruned by {report.method}: sparsity {report.pattern}, {report.sparsity:.2%} zeros, "
-        f"{report.mode}, scope {report.scope}"
-    )
-    facts = {key: value for key, value in asdict(report).items() if key != "layers"}
-    return model, tokenizer, {**facts, "measured_sparsity": report.sparsity, "calibration": text}
-
-
-def _needs_text(config: EvaluateCommandConfig, method: Method) -> bool:
-    measured = method.metric is None or bool(method.reads & MEASURED_TERMINALS)
-    return measured or config.update == "obs" or config.allocation == "owl"
+    _, facts = pruned(config, method, model, bench, display)
+    return model, tokenizer, facts
 
 
 def _mean(scores: Sequence[TaskScore], name: str) -> float | None:

@@ -70,9 +70,6 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
         # Hydra prints a stack trace for exceptions; a user's mistake leaves before it sees one.
         output = _relative(Path(HydraConfig.get().runtime.output_dir))
         try:
-            if missing := sorted(OmegaConf.missing_keys(cfg)):
-                key = missing[0]
-                raise UserError(f"{key} is not given: add {key}=… (pruner-zero {command} --help)")
             task(cfg, output)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -117,9 +114,13 @@ def check_overrides(command: str, overrides: list[str]) -> None:
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             try:
-                OmegaConf.to_container(compose(command, singles), resolve=True)
+                composed = compose(command, singles)
+                OmegaConf.to_container(composed, resolve=True)
             except (HydraException, OmegaConfBaseException) as error:
                 raise _explained(command, parsed, singles, error) from error
+            if missing := sorted(OmegaConf.missing_keys(composed)):
+                key = missing[0]
+                raise UserError(f"{key} is not given: add {key}=… (pruner-zero {command} --help)")
     finally:
         GlobalHydra.instance().clear()
 

@@ -151,6 +151,27 @@ class EvaluateCommandConfig:
 
 
 @dataclass
+class PruneCommandConfig:
+    """Everything that ``pruner-zero prune`` can be told."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    metric: str | None = "wanda"
+    sparsity: str = "0.5"
+    mode: str = "sequential"
+    update: str = "none"
+    scope: str | None = None
+    allocation: str = "uniform"
+    seed: int = 0
+    windows: int | None = 8
+    length: int = 512
+    device: str = "auto"
+    cache: str | None = None
+    output: str = "???"
+
+
+@dataclass
 class LedgerCommandConfig:
     """Everything that ``pruner-zero ledger`` can be told."""
 
@@ -174,5 +195,6 @@ def register_schemas() -> None:
     ConfigStore.instance().store(name="compare_schema", node=CompareCommandConfig)
     ConfigStore.instance().store(name="evaluate_schema", node=EvaluateCommandConfig)
     ConfigStore.instance().store(name="ledger_schema", node=LedgerCommandConfig)
+    ConfigStore.instance().store(name="prune_schema", node=PruneCommandConfig)
     ConfigStore.instance().store(name="show_schema", node=ShowCommandConfig)
     ConfigStore.instance().store(name="search_schema", node=SearchCommandConfig)

@@ -1,0 +1,87 @@
+"""The prune command: a folder that loads elsewhere, and proof of what is in it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pruner_zero.__main__ import main
+
+
+@pytest.fixture
+def arguments(text_file, tmp_path):
+    return [
+        "prune", "model=random-tiny", "corpus=files", f"corpus.files=[{text_file}]",
+        "calibration.sequences=3", "calibration.length=32", "windows=2", "length=48",
+        f"cache={tmp_path / 'cache'}", f"output={tmp_path / 'pruned'}", "device=cpu",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "sparsity"),
+    [
+        (["metric=wanda", "sparsity=2:4"], "2:4"),
+        (["metric='mul(W,G)@model'", "sparsity=0.5", "mode=one_shot"], "0.5"),
+        (["metric=wanda", "sparsity=4:8", "update=obs"], "4:8"),
+        (["metric=magnitude", "sparsity=0.6"], "0.6"),
+    ],
+)
+def test_folder_loads_elsewhere_with_its_zeros(arguments, tmp_path, capsys, settings, sparsity):
+    assert main([*arguments, *settings]) == 0
+    printed = capsys.readouterr().out
+    folder = tmp_path / "pruned"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)("a b")["input_ids"]
+    record = json.loads((folder / "pruning.json").read_text())
+    weights = dict(model.named_parameters())
+    for layer in record["layers"]:
+        zeros = int((weights[layer["name"] + ".weight"] == 0).sum())
+        assert zeros == layer["zeros"] > 0
+    if ":" in sparsity:
+        n, m = map(int, sparsity.split(":"))
+        for layer in record["layers"]:
+            groups = weights[layer["name"] + ".weight"].reshape(-1, m)
+            assert torch.all((groups == 0).sum(dim=1) == n)
+    assert f"verified: loads, the same {sum(r['zeros'] for r in record['layers']):,}" in printed
+    card = (folder / "README.md").read_text()
+    assert f"pruned to {sparsity}" in card and f"{record['perplexity']['pruned']:.2f}" in card
+    # The card's command repeats the run.
+    words = record["command"].replace("'", "").split()[1:]
+    again = tmp_path / "again"
+    local = [a for a in arguments if a.startswith(("cache", "device"))]
+    quoted = [w if "(" not in w else w.replace("=", "='", 1) + "'" for w in words]
+    assert main([*quoted, *local, f"output={again}"]) == 0
+    other = dict(AutoModelForCausalLM.from_pretrained(again).named_parameters())
+    assert all(torch.equal(weights[name], other[name]) for name in weights)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["metric=wnda"], "did you mean 'wanda'"),
+        (["sparsity=2"], "strictly between 0 and 1"),
+        (["update=adam"], "obs"),
+        (["metric='mms(sub(W,W))'"], "cannot prune this model"),
+        (["windows=100000"], "test.length"),
+    ],
+)
+def test_mistakes(arguments, capsys, extra, message):
+    assert main([*arguments, *extra]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_folder_with_something_in_it_is_left_alone(arguments, tmp_path, capsys):
+    (tmp_path / "pruned").mkdir()
+    (tmp_path / "pruned" / "thesis.txt").write_text("years of work")
+    assert main(arguments) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "pruned").iterdir()] == ["thesis.txt"]
+
+
+def test_no_output_is_asked_for(capsys):
+    assert main(["prune", "model=random-tiny"]) == 2
+    assert "output" in capsys.readouterr().err
