@@ -11,6 +11,7 @@ from pruner_zero.errors import suggest
 COMMANDS = {
     "search": "evolve a pruning metric for a model",
     "compare": "one table of pruning methods against sparsities",
+    "plan": "how far can a model be pruned within a tolerated loss",
     "prune": "write a pruned model that loads like any other",
     "evaluate": "zero-shot accuracy of a model, dense or pruned",
     "show": "one metric as formula, tree, simplified forms, LaTeX and Python",

@@ -172,6 +172,26 @@ class PruneCommandConfig:
 
 
 @dataclass
+class PlanCommandConfig:
+    """Everything that ``pruner-zero plan`` can be told."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    tolerance: str = "5%"
+    metrics: list[str] = field(default_factory=list)
+    patterns: list[str] = field(default_factory=list)
+    resolution: float = 0.01
+    highest: float = 0.9
+    seed: int = 0
+    windows: int | None = 16
+    length: int = 512
+    device: str = "auto"
+    cache: str | None = None
+    output: str = "???"
+
+
+@dataclass
 class LedgerCommandConfig:
     """Everything that ``pruner-zero ledger`` can be told."""
 
@@ -195,6 +215,7 @@ def register_schemas() -> None:
     ConfigStore.instance().store(name="compare_schema", node=CompareCommandConfig)
     ConfigStore.instance().store(name="evaluate_schema", node=EvaluateCommandConfig)
     ConfigStore.instance().store(name="ledger_schema", node=LedgerCommandConfig)
+    ConfigStore.instance().store(name="plan_schema", node=PlanCommandConfig)
     ConfigStore.instance().store(name="prune_schema", node=PruneCommandConfig)
     ConfigStore.instance().store(name="show_schema", node=ShowCommandConfig)
     ConfigStore.instance().store(name="search_schema", node=SearchCommandConfig)

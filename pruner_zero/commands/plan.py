@@ -1,0 +1,180 @@
+"""``pruner-zero plan``: how far can this model be pruned on this text?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from pruner_zero.commands.display import Display
+from pruner_zero.commands.methods import resolve_method_argument
+from pruner_zero.commands.plan_report import present_plan
+from pruner_zero.commands.schema import PlanCommandConfig
+from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
+from pruner_zero.errors import UserError
+from pruner_zero.model.layers import prunable_layers
+from pruner_zero.model.loading import resolve_device
+from pruner_zero.model.masks import InvalidScores
+from pruner_zero.model.methods import Method
+from pruner_zero.model.perplexity import check_dense, negative_log_likelihoods, perplexity_of
+from pruner_zero.model.prune import prune
+from pruner_zero.model.pruning import DenseWeights
+from pruner_zero.model.sparsity import NofM, parse_sparsity
+from pruner_zero.model.statistics import MEASURED_TERMINALS
+from pruner_zero.model.tolerance import Probe, compare_losses, highest_ratio
+from pruner_zero.provenance import provenance
+
+HELP = """\
+pruner-zero plan: how far can I prune?
+
+Finds, for each metric and pattern, the highest sparsity whose perplexity on the validation part of
+your text stays within the tolerance. The dense model is measured first; every probe is recorded.
+
+usage: pruner-zero plan [KEY=VALUE ...]
+
+  model=smollm2-135m|…  or model=hub model.path=ORG/NAME|FOLDER
+  corpus=files corpus.files=[mine.txt]      your own text
+  tolerance=5%                  how much perplexity may grow
+  metrics=[wanda]               names, formulas, tree files or run folders
+  patterns=[unstructured,4:8,2:4]
+  resolution=0.01               step of unstructured sparsity
+  calibration=quick|full  windows=16  length=512  seed=0  output=FOLDER
+"""
+
+
+def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
+    """Probe sparsities and answer with a table, a curve and a command.
+
+    Args:
+        cfg: of the plan command's schema.
+        output: folder of ``plan.json``, ``plan.md`` and ``plan.svg``.
+        display: where to print.
+
+    Raises:
+        UserError: for anything that the user can mend.
+    """
+    config = cast(PlanCommandConfig, OmegaConf.to_object(cfg))
+    display = display or Display()
+    tolerance = parse_tolerance(config.tolerance)
+    methods = [resolve_method_argument(name) for name in config.metrics]
+    _check(config)
+    if (output / "plan.json").exists():
+        raise UserError(f"{output} already holds a plan: give another output")
+    bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
+    layers = prunable_layers(bench.model)
+    patterns = [p for p in config.patterns if p != "unstructured"]
+    for pattern in patterns:
+        parse_sparsity(pattern).check(layers)
+    ids = bench.windows("validation", config.length, config.windows)
+    losses, tokens = _losses(bench, ids)
+    dense = perplexity_of(sum(losses), sum(tokens))
+    if warning := check_dense(dense):
+        display.say(f"warning: {warning}")
+    display.say(f"dense perplexity {dense:.2f} on {ids.shape[0]} x {ids.shape[1]} tokens")
+    weights = DenseWeights(layers)
+    rows: list[dict[str, Any]] = []
+    for name, method in zip(config.metrics, methods, strict=True):
+        statistics = None
+        reads = method.reads_of_dense("one_shot") & MEASURED_TERMINALS
+        if reads:
+            statistics = calibrated(bench, config.calibration, config.seed, display, reads)
+        calibration = calibration_ids(bench, config.calibration, config.seed)
+
+        def measure(
+            sparsity: str, ratio: float, method: Method = method, statistics: Any = statistics,
+            calibration: Tensor = calibration, name: str = name,
+        ) -> Probe:  # fmt: skip
+            try:
+                prune(
+                    bench.model, method, sparsity, calibration=calibration, statistics=statistics,
+                    mode="one_shot" if method.metric else "sequential",
+                )  # fmt: skip
+                probe = compare_losses(sparsity, ratio, _losses(bench, ids)[0], losses, tokens)
+            except InvalidScores as failure:
+                raise UserError(f"metric {name} cannot prune this model: {failure}") from failure
+            finally:
+                weights.restore()
+            display.say(
+                f"  {name} at {sparsity}: perplexity {probe.perplexity:.2f} ({_signed(probe)})"
+            )
+            return probe
+
+        if "unstructured" in config.patterns:
+            best, probes = highest_ratio(
+                lambda ratio, measure=measure: measure(f"{ratio:.4g}", ratio),  # type: ignore[misc]
+                tolerance,
+                config.resolution,
+                config.highest,
+            )
+            rows.append(_row(name, "unstructured", best, probes))
+        for pattern in patterns:
+            parsed = cast(NofM, parse_sparsity(pattern))
+            probe = measure(pattern, parsed.n / parsed.m)
+            rows.append(_row(name, pattern, probe if probe.change <= tolerance else None, [probe]))
+    result = {
+        "model": config.model.path or config.model.name,
+        "tolerance": tolerance,
+        "dense_perplexity": dense,
+        "validation": {"corpus": bench.corpus.name, "windows": list(ids.shape)},
+        "rows": rows,
+        "provenance": provenance(bench.device),
+    }
+    present_plan(result, cfg, output, display)
+
+
+def parse_tolerance(text: str) -> float:
+    """Read ``5%`` or ``0.05``.
+
+    Raises:
+        UserError: neither, or not above 0.
+    """
+    stripped = str(text).strip()
+    try:
+        value = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 100:
+        raise UserError(f"tolerance={text}: write how much perplexity may grow, such as 5% or 0.05")
+    return value
+
+
+def _check(config: PlanCommandConfig) -> None:
+    if not config.metrics or not config.patterns:
+        raise UserError("plan needs at least one metric and one pattern")
+    for pattern in config.patterns:
+        if pattern != "unstructured" and not isinstance(parse_sparsity(pattern), NofM):
+            raise UserError(f"patterns: write unstructured or N:M, not {pattern}")
+    if not 0 < config.resolution <= config.highest < 1:
+        raise UserError("plan needs 0 < resolution <= highest < 1")
+    if (config.windows is not None and config.windows < 1) or config.length < 2:
+        raise UserError("windows must be at least 1 and length at least 2")
+    if config.device != "auto":
+        resolve_device(config.device)
+
+
+def _losses(bench: Workbench, ids: Tensor) -> tuple[list[float], list[int]]:
+    nll, tokens = negative_log_likelihoods(bench.model, ids, window=ids.shape[1])
+    return nll.tolist(), tokens.tolist()
+
+
+def _row(name: str, pattern: str, best: Probe | None, probes: list[Probe]) -> dict[str, Any]:
+    return {
+        "metric": name,
+        "pattern": pattern,
+        "best": None if best is None else _plain(best),
+        "probes": [_plain(probe) for probe in probes],
+    }
+
+
+def _plain(probe: Probe) -> dict[str, Any]:
+    values = asdict(probe)
+    return {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in values.items()}
+
+
+def _signed(probe: Probe) -> str:
+    margin = "" if math.isinf(probe.margin) else f" ± {100 * probe.margin:.1f}"
+    return f"{100 * probe.change:+.1f}{margin} %"

@@ -1,0 +1,133 @@
+"""The answer of a plan: a table, a curve, a command, and what the tolerance means in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from pruner_zero.commands.display import Display
+from pruner_zero.files import write_atomic, write_json
+
+
+def present_plan(result: dict[str, Any], cfg: DictConfig, output: Path, display: Display) -> None:
+    """Write ``plan.json``, ``plan.md`` and ``plan.svg``, and print the answer.
+
+    Args:
+        result: as ``plan.json`` holds it.
+        cfg: the command's configuration.
+        output: the folder.
+        display: where to print.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    header = ["metric", "pattern", "highest sparsity", "perplexity", "change", "95 % interval"]
+    rows = [_cells(row) for row in result["rows"]]
+    corpus = result["validation"]["corpus"]
+    windows, length = result["validation"]["windows"]
+    title = (
+        f"Highest sparsity within {100 * result['tolerance']:g} % of the dense perplexity "
+        f"{result['dense_perplexity']:.2f} ({corpus}, {windows} x {length} tokens)"
+    )
+    lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
+    words = [*_meaning(result), *_advice(result, cfg)]
+    text = "\n\n".join([title, "\n".join(lines), "![curve](plan.svg)", *words])
+    write_atomic(output / "plan.md", text + "\n")
+    _plot(result, output / "plan.svg")
+    write_json(output / "plan.json", result)
+    display.table(title, header, rows)
+    for line in words:
+        display.say(line)
+    display.say(f"files  {output / 'plan.md'}, {output / 'plan.json'}, {output / 'plan.svg'}")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    best = row["best"]
+    if best is None:
+        nearest = min(row["probes"], key=lambda p: _or_inf(p["change"]))
+        missed = f"none (nearest: {nearest['sparsity']})"
+        return [row["metric"], row["pattern"], missed, *_numbers(nearest)]
+    return [row["metric"], row["pattern"], best["sparsity"], *_numbers(best)]
+
+
+def _numbers(probe: dict[str, Any]) -> list[str]:
+    if probe["perplexity"] is None:
+        return ["not finite", "", ""]
+    margin = "" if probe["margin"] is None else f"± {100 * probe['margin']:.1f} %"
+    return [f"{probe['perplexity']:.2f}", f"{100 * probe['change']:+.1f} %", margin]
+
+
+def _meaning(result: dict[str, Any]) -> list[str]:
+    dense, tolerance = result["dense_perplexity"], result["tolerance"]
+    return [
+        f"What this means: the dense model is on average as unsure of the next token as if it had "
+        f"to choose among {dense:.1f} equally likely ones; within the tolerance that is up to "
+        f"{dense * (1 + tolerance):.1f}. It says nothing about any single answer: try the pruned "
+        "model on your task before you rely on it."
+    ]
+
+
+def _advice(result: dict[str, Any], cfg: DictConfig) -> list[str]:
+    """The command that prunes to the best point, and how sure that is."""
+    found = [row for row in result["rows"] if row["best"]]
+    if not found:
+        row = min(
+            (p | {"metric": r["metric"]} for r in result["rows"] for p in r["probes"]),
+            key=lambda p: _or_inf(p["change"]),
+        )
+        change = "not finite" if row["change"] is None else f"{100 * row['change']:+.1f} %"
+        return [
+            f"No sparsity that was tried stays within {100 * result['tolerance']:g} %. The nearest "
+            f"is {row['metric']} at {row['sparsity']}: {change}."
+        ]
+    row = max(found, key=lambda r: (r["best"]["ratio"], -r["best"]["change"]))
+    best = row["best"]
+    model = (
+        f"model=hub model.path={cfg.model.path}" if cfg.model.path else f"model={cfg.model.name}"
+    )
+    text = f"corpus={cfg.corpus.name}"
+    if cfg.corpus.files:
+        text += f" corpus.files=[{','.join(cfg.corpus.files)}]"
+    metric = f"'{row['metric']}'" if "(" in row["metric"] else row["metric"]
+    lines = [
+        "Prune to that point with:\n"
+        f"  pruner-zero prune {model} {text} metric={metric} sparsity={best['sparsity']} "
+        f"mode=one_shot output=pruned"
+    ]
+    if best["margin"] is None or best["margin"] > result["tolerance"] / 2:
+        windows, length = result["validation"]["windows"]
+        spread = "cannot be told" if best["margin"] is None else f"± {100 * best['margin']:.1f} %"
+        lines.append(
+            f"The validation text is short: with {windows} x {length} tokens the uncertainty of "
+            f"the change is {spread}, against a tolerance of {100 * result['tolerance']:g} %. "
+            "Give more text, or more windows, for a stable answer."
+        )
+    return lines
+
+
+def _plot(result: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4))
+    limit = result["dense_perplexity"] * (1 + result["tolerance"])
+    for row in result["rows"]:
+        points = sorted(
+            (p["ratio"], p["perplexity"]) for p in row["probes"] if p["perplexity"] is not None
+        )
+        if points:
+            style = "o-" if row["pattern"] == "unstructured" else "s"
+            axes.plot(*zip(*points, strict=True), style, label=f"{row['metric']} {row['pattern']}")
+    axes.axhline(limit, color="black", linewidth=0.8, label="tolerance")
+    axes.set(xlabel="sparsity", ylabel="perplexity", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _or_inf(value: float | None) -> float:
+    return float("inf") if value is None else value
