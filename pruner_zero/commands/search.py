@@ -50,7 +50,8 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   search.population_size=16  search.generations=7   search.minutes=4.5  search.evaluations=null
   search.pool_ratio=0.5      search.top_k=5         tournament: parents are two of the best top_k
                                                     of a pool_ratio sample of the population
-  search.seeds=[wanda,'mul(W,G)@layer']             known metrics that open the population
+  search.seeds=[wanda,'mul(W,G)@layer']             known metrics that open the population;
+                                                    NAME@all: in each of search.scopes
   search.scopes=[row,layer,block,model]             evolve the scope too; not with N:M
   search.constants=[0.5,2]   search.tune.share=0.1  numbers in formulas, and how often to tune them
   search.init=grow|full|half_and_half               search.diversity=none|sharing|age

@@ -38,7 +38,7 @@ class SearchConfig:
         stagnation: ends the search after this many candidates without a new best; null for never.
         hall_of_fame: how many of the best metrics are kept.
         seeds: known metrics or formulas that open the initial population, with a scope after
-            ``@`` if wanted; random trees fill it.
+            ``@`` if wanted, or ``@all`` for each of ``scopes``; random trees fill it.
         scopes: scopes that individuals choose from; empty for the run's own, not searched.
         constants: numbers that random trees may hold beside the terminals.
         variation: see `VariationConfig`.
@@ -68,11 +68,9 @@ class SearchConfig:
         self._check_names()
         self._check_sizes()
         self._check_budget()
-        if len(self.seeds) > self.population_size:
-            raise UserError(
-                f"search.seeds holds {len(self.seeds)} metrics, more than search.population_size"
-            )
-        self.known_metrics()
+        count = len(self.known_metrics())
+        if count > self.population_size:
+            raise UserError(f"search.seeds holds {count} metrics, more than search.population_size")
         if not all(math.isfinite(value) and abs(value) < 1e30 for value in self.constants):
             raise UserError("search.constants must be finite numbers below 1e30")
         if len(set(self.constants)) < len(self.constants):
@@ -128,7 +126,7 @@ class SearchConfig:
         Raises:
             UserError: for one that is neither a known name nor a formula.
         """
-        return [Seed.parse(text) for text in self.seeds]
+        return [seed for text in self.seeds for seed in Seed.parse_all(text, self.scopes)]
 
     @property
     def brood(self) -> int:

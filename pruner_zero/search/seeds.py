@@ -1,7 +1,11 @@
-"""Known metrics that open a population: a name or a formula, with a scope after ``@`` if wanted."""
+"""Known metrics that open a population: a name or a formula, with a scope after ``@`` if wanted.
+
+``wanda@all`` stands for one seed in each scope that the search may choose.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pruner_zero.errors import UserError, suggest
@@ -20,6 +24,24 @@ class Seed:
 
     metric: Metric
     scope: str | None = None
+
+    @classmethod
+    def parse_all(cls, text: str, scopes: Sequence[str]) -> list[Seed]:
+        """Read one entry of ``search.seeds``, which ``@all`` makes several.
+
+        Args:
+            text: as for `parse`, or with ``@all``.
+            scopes: those of the search.
+
+        Raises:
+            UserError: see `parse`; or ``@all`` without ``search.scopes``.
+        """
+        formula, at, scope = (part.strip() for part in text.partition("@"))
+        if not at or scope != "all":
+            return [cls.parse(text)]
+        if not scopes:
+            raise UserError(f"search.seeds: '{text}' needs search.scopes=[…]")
+        return [cls.parse(f"{formula}@{one}") for one in scopes]
 
     @classmethod
     def parse(cls, text: str) -> Seed:

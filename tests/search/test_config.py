@@ -95,3 +95,17 @@ def test_generations_of_broods():
     numbers = [[n for n in range(1, 23) if config.generation(n) == g] for g in range(4)]
     assert [len(brood) for brood in numbers] == [10, 4, 4, 4]
     assert SearchConfig(population_size=10, generations=6).candidates == 70
+
+
+def test_a_seed_in_every_scope():
+    config = SearchConfig(seeds=["wanda@all", "W@layer", "G"], scopes=["row", "model"])
+    config.check()
+    found = [(str(seed.metric), seed.scope) for seed in config.known_metrics()]
+    wanda = "mul(W, sqrt(X))"
+    assert found == [(wanda, "row"), (wanda, "model"), ("W", "layer"), ("G", None)]
+    with pytest.raises(UserError, match=r"needs search\.scopes"):
+        SearchConfig(seeds=["wanda@all"]).check()
+    with pytest.raises(UserError, match="holds 4 metrics"):
+        SearchConfig(
+            seeds=["wanda@all"], scopes=["row", "layer", "block", "model"], population_size=3
+        ).check()
