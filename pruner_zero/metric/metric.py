@@ -60,7 +60,7 @@ class Metric:
 
     @classmethod
     def named(cls, name: str) -> Metric:
-        """Return a known metric: magnitude, wanda, gradient, gblm, ria or pruner-zero.
+        """Return a known metric: magnitude, wanda, gradient, gblm, ria, pruner-zero or a found one.
 
         Raises:
             UserError: for an unknown name, with the nearest one.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from pruner_zero.errors import UserError, suggest
-from pruner_zero.metric import TERMINALS, Metric
+from pruner_zero.metric import KNOWN_METRICS, TERMINALS, Metric
 from pruner_zero.model.accumulators import INPUT_TERMINALS
 from pruner_zero.model.scoring import Scoring
 from pruner_zero.model.sparsity import (
@@ -18,7 +18,7 @@ from pruner_zero.model.sparsity import (
     parse_sparsity,
 )
 
-METHODS = ("magnitude", "wanda", "gblm", "ria", "sparsegpt", "pruner-zero")
+METHODS = (*KNOWN_METRICS, "sparsegpt")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def resolve_method(method: str | Scoring | Method) -> Method:
             wanted (``"mul(W, G)@model"``); or a metric; or a method, which is returned.
 
     Returns:
-        The method. Magnitude's own scope is the layer, that of all other metrics the row.
+        The method. Its own scope is the layer for magnitude, the row for other published metrics
+        and formulas, and the one it was found with for a found metric.
 
     Raises:
         UserError: an unknown name or scope, with the nearest one, a formula that does not parse,
@@ -75,8 +76,8 @@ def resolve_method(method: str | Scoring | Method) -> Method:
         if at:
             raise _no_scope()
         return Method(name, None)
-    if name in METHODS:
-        metric, own = Metric.named(name), "layer" if name == "magnitude" else "row"
+    if name in KNOWN_METRICS:
+        metric, own = Metric.named(name), KNOWN_METRICS[name].scope
     elif "(" in name or name in TERMINALS:
         metric, own = Metric.parse(name), "row"
     else:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from pruner_zero.errors import UserError
 from pruner_zero.metric import (
-    KNOWN_METRICS,
     OPERATORS,
     Expression,
     Metric,
 )
 from pruner_zero.metric.evaluate import evaluate
+from pruner_zero.metric.library import PUBLISHED
 from tests.strategies import expressions
 
 
@@ -121,7 +121,7 @@ def test_known_metrics_against_their_formulas():
         "ria": (a / a.sum(1, keepdim=True) + a / a.sum(0, keepdim=True)) * X.sqrt() ** 0.5,
         "pruner-zero": (a * a) * (G - G.min()) / (G.max() - G.min()),
     }
-    assert set(expected) == set(KNOWN_METRICS)
+    assert set(expected) == set(PUBLISHED)
     for name, score in expected.items():
         torch.testing.assert_close(Metric.named(name).score(W, G, X), score)
     assert Metric.named("wanda").terminals == {"W", "X"}
