@@ -79,16 +79,22 @@ class RunFolder:
                 stream.write(json.dumps(record, allow_nan=False) + "\n")
                 stream.flush()
                 os.fsync(stream.fileno())
+        except OSError as error:
+            raise self._full(f"cannot write {self.log}: {error.strerror}") from error
+        try:
             write_json(
                 self.checkpoint,
                 {"version": CHECKPOINT_VERSION, "state": state},
                 indent=None,
             )
-        except OSError as error:
-            raise UserError(
-                f"cannot write the run folder {self.path} ({error.strerror}): make room and "
-                f"continue with resume={self.path}; the checkpoint before this candidate is whole"
-            ) from error
+        except UserError as error:
+            raise self._full(str(error)) from error
+
+    def _full(self, reason: str) -> UserError:
+        return UserError(
+            f"{reason}: make room and continue with resume={self.path}; nothing before this "
+            "candidate is lost"
+        )
 
     def write_ranking(self, ranking: Iterable[Ranked]) -> None:
         """Write the hall of fame, best first, and the best metric as a public JSON tree."""
@@ -145,7 +151,10 @@ class RunFolder:
         if not self.checkpoint.exists():
             write_atomic(self.log, "")
             return None
-        saved = json.loads(self.checkpoint.read_text(encoding="utf-8"))
+        try:
+            saved = json.loads(self.checkpoint.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{self.checkpoint} is damaged ({error}): start a new run") from error
         if saved.get("version") != CHECKPOINT_VERSION:
             raise UserError(
                 f"{self.checkpoint} is of version {saved.get('version')}, this program reads "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -156,6 +158,36 @@ def test_kills_at_many_random_instants_change_nothing(tmp_path, kind):
         assert (folder.path / name).read_text() == (whole.path / name).read_text(), name
 
 
+@pytest.mark.parametrize("stage", ["log", "checkpoint"])
+def test_a_full_disk_stops_cleanly_and_the_run_goes_on(tmp_path, monkeypatch, stage):
+    whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "full")
+    whole.begin("")
+    run(4, whole)
+    folder.begin("")
+    fsync, count = os.fsync, 0
+
+    def full(handle):
+        nonlocal count
+        name = Path(f"/proc/self/fd/{handle}").readlink().name
+        count += name.endswith(".jsonl") if stage == "log" else "checkpoint" in name
+        if count == 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"No space left on device.*resume="):
+        run(4, folder)
+    monkeypatch.undo()
+    algorithm = make_algorithm(SearchConfig(population_size=10, generations=6), 4, simplify)
+    saved = folder.resume()
+    assert saved is not None and saved[0]["asked"] == 19
+    algorithm.restore(saved[0])
+    run_search(algorithm, Landscape(), folder)
+    for name in ("evaluations.jsonl", "checkpoint.json", "hall_of_fame.json", "best_metric.json"):
+        assert (folder.path / name).read_text() == (whole.path / name).read_text(), name
+    assert not list(folder.path.glob(".*.part"))
+
+
 def test_run_folder_errors(tmp_path):
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(UserError, match=r"holds no run to resume"):
@@ -167,4 +199,7 @@ def test_run_folder_errors(tmp_path):
     saved = json.loads(folder.checkpoint.read_text())
     folder.checkpoint.write_text(json.dumps({**saved, "version": 99}))
     with pytest.raises(UserError, match=r"version 99"):
+        folder.resume()
+    folder.checkpoint.write_text("{")
+    with pytest.raises(UserError, match=r"is damaged"):
         folder.resume()
