@@ -58,7 +58,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   search.stagnation=50       search.offspring_size=32    (generations only)
   search.variation.mutation_probability=0.5         search.variation.crossover_probability=0.9
   search.variation.mutation_weights.KIND=0.5        KIND: node, subtree, hoist, shrink, insert,
-                                                    constant, scope
+                                                    constant, power, scope
   calibration=quick|full     sequences on which G and X are measured
   fitness=quick|full         windows of text on which every candidate is evaluated
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame

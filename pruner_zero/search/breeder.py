@@ -43,6 +43,7 @@ class Breeder:
     def __init__(self, primitives: gp.PrimitiveSet, config: SearchConfig) -> None:
         """Register the operators."""
         self.config = config
+        self.primitives = primitives
         self.toolbox: base.Toolbox = variation_toolbox(primitives, config)
 
     def newborn(self) -> Proposal:
@@ -73,7 +74,7 @@ class Breeder:
             operations.append("crossover")
             parents = (mother.number, father.number)
         if random.random() < variation.mutation_probability:
-            kinds = mutation_kinds(child, self.config)
+            kinds = mutation_kinds(child, self.config, self.primitives)
             if kinds:
                 (kind,) = random.choices(list(kinds), list(kinds.values()))
                 (child,) = getattr(self.toolbox, f"mutate_{kind}")(child)

@@ -6,12 +6,13 @@ DEAP's own operators do.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
 from deap import gp
 
-from pruner_zero.search.constants import move_number, number_places
+from pruner_zero.search.constants import POWER, is_number, move_number, number, number_places
 from pruner_zero.search.individual import Individual
 
 CONSTANT_STEP = 0.5
@@ -55,6 +56,18 @@ def mutate_constant(individual: Individual) -> tuple[Individual]:
     places = number_places(individual)
     if places:
         move_number(individual, random.choice(places), CONSTANT_STEP)
+    return (individual,)
+
+
+def mutate_power(individual: Individual, primitives: gp.PrimitiveSet) -> tuple[Individual]:
+    """Raise a subtree to a random power around 1, which constant mutation and tuning can move."""
+    places = [
+        place for place, node in enumerate(individual) if not is_number(node) and node.name != POWER
+    ]
+    if places:
+        subtree = individual.searchSubtree(random.choice(places))
+        exponent = number(math.exp(random.gauss(0.0, CONSTANT_STEP)), primitives.ret)
+        individual[subtree] = [primitives.mapping[POWER], *individual[subtree], exponent]
     return (individual,)
 
 

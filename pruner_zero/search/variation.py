@@ -10,12 +10,13 @@ from types import MappingProxyType
 from deap import base, gp
 
 from pruner_zero.search.config import SearchConfig
-from pruner_zero.search.constants import number_places
+from pruner_zero.search.constants import POWER, number_places
 from pruner_zero.search.individual import Individual
 from pruner_zero.search.mutations import (
     mutate_constant,
     mutate_hoist,
     mutate_node,
+    mutate_power,
     mutate_scope,
 )
 
@@ -61,8 +62,9 @@ def variation_toolbox(primitives: gp.PrimitiveSet, config: SearchConfig) -> base
     toolbox.register("mutate_shrink", gp.mutShrink)
     toolbox.register("mutate_insert", gp.mutInsert, pset=primitives)
     toolbox.register("mutate_constant", mutate_constant)
+    toolbox.register("mutate_power", mutate_power, primitives=primitives)
     toolbox.register("mutate_scope", mutate_scope, scopes=tuple(config.scopes))
-    for alias in ("mate", "mutate_subtree", "mutate_insert"):
+    for alias in ("mate", "mutate_subtree", "mutate_insert", "mutate_power"):
         for limit, key in (
             (variation.depth_limit, operator.attrgetter("height")),
             (variation.size_limit, len),
@@ -71,10 +73,14 @@ def variation_toolbox(primitives: gp.PrimitiveSet, config: SearchConfig) -> base
     return toolbox
 
 
-def mutation_kinds(individual: Individual, config: SearchConfig) -> dict[str, float]:
+def mutation_kinds(
+    individual: Individual, config: SearchConfig, primitives: gp.PrimitiveSet
+) -> dict[str, float]:
     """Return the weights of the mutations that can change this individual, none that is 0."""
     return {
         kind: weight
         for kind, weight in asdict(config.variation.mutation_weights).items()
-        if weight > 0 and (kind not in _NEEDS or _NEEDS[kind](individual, config))
+        if weight > 0
+        and (kind not in _NEEDS or _NEEDS[kind](individual, config))
+        and (kind != POWER or POWER in primitives.mapping)
     }

@@ -22,6 +22,7 @@ class MutationWeights:
         shrink: an inner node becomes one of its arguments.
         insert: a new operator is put above a subtree.
         constant: a number takes a random step.
+        power: a subtree is raised to a random power around 1, where the operators have ``power``.
         scope: other scores compete.
     """
 
@@ -31,6 +32,7 @@ class MutationWeights:
     shrink: float = 0.5
     insert: float = 0.5
     constant: float = 1.0
+    power: float = 1.0
     scope: float = 1.0
 
     def check(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from collections import Counter
 from dataclasses import fields
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from pruner_zero.search.breeder import Breeder
 from pruner_zero.search.config import SearchConfig
 from pruner_zero.search.constants import number_places
-from pruner_zero.search.mutations import mutate_hoist, mutate_node
+from pruner_zero.search.mutations import mutate_hoist, mutate_node, mutate_power
+from pruner_zero.search.primitives import primitive_set
 from pruner_zero.search.randomness import drawing_from
 from pruner_zero.search.variation import mutation_kinds
 from pruner_zero.search.variation_config import MutationWeights, VariationConfig
@@ -100,12 +102,14 @@ def test_crossover_takes_material_and_sometimes_the_scope_of_the_second_parent()
 
 def test_kinds_are_chosen_by_weight_among_those_that_can_change_something():
     leaf = written("W", primitives=POWERS)
-    assert set(mutation_kinds(leaf, SearchConfig())) == {"node", "subtree", "insert"}
+    grows = {"node", "subtree", "insert", "power"}
+    assert set(mutation_kinds(leaf, SearchConfig(), POWERS)) == grows
     tree = written("mul", "sqr", "W", 2.0, primitives=POWERS)
-    assert set(mutation_kinds(tree, SearchConfig())) == set(KINDS) - {"scope"}
+    assert set(mutation_kinds(tree, SearchConfig(), POWERS)) == set(KINDS) - {"scope"}
     tree.scope = "row"
-    assert "scope" not in mutation_kinds(tree, SearchConfig(scopes=["row"]))
-    assert "scope" in mutation_kinds(tree, SearchConfig(scopes=["row", "model"]))
+    assert "power" not in mutation_kinds(tree, SearchConfig(), primitive_set("paper"))
+    assert "scope" not in mutation_kinds(tree, SearchConfig(scopes=["row"]), POWERS)
+    assert "scope" in mutation_kinds(tree, SearchConfig(scopes=["row", "model"]), POWERS)
 
     weights = MutationWeights(**{**NONE, "node": 3.0, "shrink": 1.0})
     config = SearchConfig(
@@ -143,6 +147,20 @@ def test_node_mutation_always_changes_one_word_and_reaches_the_root(seed):
     with drawing_from(random.Random(seed)):
         mutate_node(leaf, POWERS)
     assert words(leaf) != ["W"]
+
+
+def test_powers_are_put_on_what_is_no_power_and_no_number():
+    exponents = []
+    with drawing_from(random.Random(0)):
+        for _ in range(300):
+            tree = written("mul", "power", "W", 2.0, "G", primitives=POWERS)
+            (tree,) = mutate_power(tree, POWERS)
+            assert is_complete(tree) and exponents_are_numbers(tree)
+            assert len(tree) == 7
+            exponents += [float(w) for w in words(tree) if w[-1].isdigit() and w != "2.0"]
+    assert len(exponents) == 300
+    assert 0.8 < statistics.median(exponents) < 1.25
+    assert min(exponents) < 0.6 and max(exponents) > 1.6
 
 
 @given(st.integers(0, 1000))
