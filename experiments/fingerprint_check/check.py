@@ -24,25 +24,25 @@ from pruner_zero.model.masks import InvalidScores, prune_masks
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.scoring import scorer
 from pruner_zero.model.sparsity import NofM, parse_sparsity, with_scope
-from pruner_zero.search.config import VariationConfig
+from pruner_zero.search.breeder import Breeder
+from pruner_zero.search.config import SearchConfig
 from pruner_zero.search.fingerprint import Probe
+from pruner_zero.search.individual import Individual
 from pruner_zero.search.primitives import primitive_set, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
-from pruner_zero.search.variation import variation_toolbox
 
 
 def offspring(count: int, seed: int) -> list[Metric]:
     """Half random trees, half children of two of them, as a search makes them; distinct as text."""
-    generator = random.Random(seed)
-    toolbox = variation_toolbox(primitive_set(), VariationConfig(), lambda metric, scope: metric)
+    breeder = Breeder(primitive_set(), SearchConfig())
     found: dict[str, Metric] = {}
-    trees: list = []
-    with drawing_from(generator):
+    trees: list[Individual] = []
+    with drawing_from(random.Random(seed)):
         while len(found) < count:
             if len(trees) < 20 or random.random() < 0.5:
-                tree = toolbox.individual()
+                tree = breeder.newborn().individual
             else:
-                tree, _ = toolbox.mate(*(toolbox.clone(t) for t in random.sample(trees, 2)))
+                tree = breeder.offspring(*random.sample(trees, 2)).individual
             trees.append(tree)
             metric = tree_to_metric(tree)
             found.setdefault(str(metric), metric)

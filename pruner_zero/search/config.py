@@ -16,6 +16,7 @@ ALGORITHMS = ("steady_state", "mu_plus_lambda", "nsga2", "random")
 GENERATIONAL = ("mu_plus_lambda", "nsga2")
 INITS = ("grow", "full", "half_and_half")
 DIVERSITIES = ("none", "sharing", "age")
+OBJECTIVES = ("mean", "parts")
 
 
 @dataclass
@@ -27,6 +28,8 @@ class SearchConfig:
         population_size: individuals kept.
         offspring_size: offspring per generation of ``mu_plus_lambda`` and ``nsga2``; null for as
             many as ``population_size``.
+        objectives: of ``nsga2``: ``mean`` (perplexity, which is the mean where fitness is joint,
+            and size) or ``parts`` (the perplexity of each part of a joint fitness, and size).
         init: shape of random trees: ``grow``, ``full`` or ``half_and_half``.
         pool_ratio: share of the population that a tournament samples.
         top_k: best of that pool from which the two parents are drawn.
@@ -48,6 +51,7 @@ class SearchConfig:
     algorithm: str = "steady_state"
     population_size: int = 24
     offspring_size: int | None = None
+    objectives: str = "mean"
     init: str = "half_and_half"
     pool_ratio: float = 0.5
     top_k: int = 5
@@ -82,6 +86,9 @@ class SearchConfig:
         _check_name("algorithm", self.algorithm, ALGORITHMS)
         _check_name("init", self.init, INITS)
         _check_name("diversity", self.diversity, DIVERSITIES)
+        _check_name("objectives", self.objectives, OBJECTIVES)
+        if self.objectives != "mean" and self.algorithm != "nsga2":
+            raise UserError(f"search.objectives=parts is for nsga2, not for {self.algorithm}")
         for scope in self.scopes:
             _check_name("scopes", scope, SCOPES)
         if len(set(self.scopes)) < len(self.scopes):

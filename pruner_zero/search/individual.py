@@ -41,6 +41,7 @@ class Individual(gp.PrimitiveTree):
         self.scope: str | None = None
         self.losses: tuple[float, ...] = ()
         self.complete = True
+        self.parts: tuple[float, ...] = ()
 
     @property
     def perplexity(self) -> float:
@@ -92,15 +93,14 @@ class FitnessResult:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> FitnessResult:
         """Return the result that a record of the evaluation log holds."""
-        infinite = float("inf")
         return cls(
-            perplexity=infinite if record["perplexity"] is None else record["perplexity"],
+            perplexity=or_infinity(record["perplexity"]),
             tokens=record["tokens"],
             cost=record["cost"],
             seconds=record["seconds"],
             reason=record["reason"],
             digest=record["digest"],
-            losses=tuple(infinite if loss is None else loss for loss in record["losses"]),
+            losses=tuple(map(or_infinity, record["losses"])),
             complete=record["complete"],
             known_by=record["known_by"],
             fingerprint=record["fingerprint"],
@@ -110,10 +110,10 @@ class FitnessResult:
     def record(self) -> dict[str, Any]:
         """Return the result as plain JSON values."""
         plain = {
-            "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,
+            "perplexity": or_none(self.perplexity),
             "reason": self.reason,
             "complete": self.complete,
-            "losses": [loss if math.isfinite(loss) else None for loss in self.losses],
+            "losses": [or_none(loss) for loss in self.losses],
             "tokens": self.tokens,
             "cost": self.cost,
             "seconds": round(self.seconds, 4),
@@ -158,3 +158,13 @@ class Candidate:
             "scope": self.individual.scope,
             **result.record(),
         }
+
+
+def or_none(value: float) -> float | None:
+    """A number for JSON, which has no infinity and no NaN: null stands for both."""
+    return value if math.isfinite(value) else None
+
+
+def or_infinity(value: float | None) -> float:
+    """The number that `or_none` wrote."""
+    return math.inf if value is None else value

@@ -7,7 +7,7 @@ from typing import Any
 from deap import gp
 
 from pruner_zero.metric import Metric
-from pruner_zero.search.individual import Individual
+from pruner_zero.search.individual import Individual, or_infinity, or_none
 from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
 
 Member = dict[str, Any]
@@ -15,15 +15,15 @@ Member = dict[str, Any]
 
 def to_member(individual: Individual) -> Member:
     """Return an evaluated individual as JSON values; infinity, which JSON lacks, becomes null."""
-    finite = individual.perplexity < float("inf")
     return {
         "expression": str(tree_to_metric(individual)),
-        "perplexity": individual.perplexity if finite else None,
+        "perplexity": or_none(individual.perplexity),
         "digest": individual.digest,
         "number": individual.number,
         "scope": individual.scope,
-        "losses": list(individual.losses),
+        "losses": [or_none(loss) for loss in individual.losses],
         "complete": individual.complete,
+        "parts": list(individual.parts),
     }
 
 
@@ -36,7 +36,7 @@ def from_member(member: Member, primitives: gp.PrimitiveSet) -> tuple[Individual
     individual.digest = member["digest"]
     individual.number = member["number"]
     individual.scope = member["scope"]
-    individual.losses = tuple(member["losses"])
+    individual.losses = tuple(map(or_infinity, member["losses"]))
     individual.complete = member["complete"]
-    perplexity = member["perplexity"]
-    return individual, float("inf") if perplexity is None else perplexity
+    individual.parts = tuple(member["parts"])
+    return individual, or_infinity(member["perplexity"])

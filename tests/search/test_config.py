@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from pruner_zero.errors import UserError
@@ -12,13 +14,15 @@ from pruner_zero.search.seeds import Seed
 from pruner_zero.search.variation_config import MutationWeights, TuneConfig, VariationConfig
 from tests.search.landscapes import make
 
-NO_WEIGHTS = MutationWeights(0, 0, 0, 0, 0, 0, 0)
+NO_WEIGHTS = MutationWeights(**{kind.name: 0.0 for kind in fields(MutationWeights)})
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"algorithm": "stedy_state"}, "did you mean 'steady_state'"),
+        ({"objectives": "part"}, "did you mean 'parts'"),
+        ({"objectives": "parts"}, "is for nsga2"),
         ({"algorithm": "nsga"}, "unknown search.algorithm 'nsga': did you mean 'nsga2'"),
         ({"init": "half"}, "unknown search.init 'half': "),
         ({"diversity": "shaering"}, "did you mean 'sharing'"),

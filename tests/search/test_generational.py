@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 
+from pruner_zero.search.config import ALGORITHMS
 from pruner_zero.search.individual import FitnessResult
 from pruner_zero.search.twins import without_twins
-from tests.search.landscapes import VARIANTS, fitness, landscape, make, partly, proceed
+from tests.search.landscapes import VARIANTS, fitness, landscape, make, partly, proceed, reloaded
 from tests.search.people import numbers
 
 FAILURE = FitnessResult(float("inf"), 0, 0.0, reason="NaN scores in a layer")
@@ -93,3 +97,52 @@ def test_parents_of_nsga2_win_tournaments():
     chosen = [parent for c, _ in seen for parent in c.parents]
     assert chosen
     assert worst not in chosen, "it would have to meet itself"
+
+
+def test_the_front_of_parts_is_what_nothing_beats_in_every_part():
+    def joint(candidate):
+        value = landscape(candidate.metric)
+        if value.reason:
+            return value
+        parts = (value, FitnessResult(600.0 / value.perplexity + value.losses[0], 9))
+        mean = math.sqrt(parts[0].perplexity * parts[1].perplexity)
+        return replace(value, perplexity=mean, parts=parts)
+
+    algorithm = make(1, algorithm="nsga2", objectives="parts")
+    seen = proceed(algorithm, 90, joint)
+    told = {
+        (*(part.perplexity for part in r.parts), c.metric.size) for c, r in seen if not r.reason
+    }
+    expected = {
+        one for one in told
+        if not any(other != one and all(a <= b for a, b in zip(other, one, strict=True))
+                   for other in told)
+    }  # fmt: skip
+    assert {m.fitness.values[1:] for m in algorithm.archive} == expected
+    assert len(expected) > len(make_front_of_mean(seen))
+    restored = make(1, algorithm="nsga2", objectives="parts")
+    restored.restore(reloaded(algorithm.state()))
+    assert [m.fitness.values for m in restored.archive] == [
+        m.fitness.values for m in algorithm.archive
+    ]
+    assert restored.ranking() == algorithm.ranking()
+
+
+def make_front_of_mean(seen):
+    told = {(r.perplexity, c.metric.size) for c, r in seen if not r.reason}
+    return {
+        (p, n) for p, n in told
+        if not any((q <= p and m <= n) and (q, m) != (p, n) for q, m in told)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_losses_that_are_not_finite_survive_a_checkpoint(name):
+    algorithm = make(0, algorithm=name)
+    broken = FitnessResult(
+        math.inf, 9, 9, reason="loss is not finite", digest="x", losses=(1.0, math.nan)
+    )
+    proceed(algorithm, 3, lambda _: broken)
+    restored = make(0, algorithm=name)
+    restored.restore(reloaded(algorithm.state()))
+    assert restored.state() == algorithm.state()

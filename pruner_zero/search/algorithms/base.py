@@ -127,6 +127,8 @@ class SearchAlgorithm(ABC):
         individual.digest = result.digest
         individual.losses = result.losses
         individual.complete = result.complete
+        if result.reason is None:
+            individual.parts = tuple(part.perplexity for part in result.parts)
         self.rate(individual, result.perplexity)
         before = self.answer()
         if result.reason is None and result.complete:

@@ -8,13 +8,18 @@ In pseudocode::
                     of the better front, then of the emptier place on it
         population = best fronts of population and offspring, the last one thinned by crowding
 
-The answer is the front of all completely evaluated metrics that no other one beats in both.
+The answer is the front of all completely evaluated metrics that no other one beats in both. Where
+fitness is joint, ``search.objectives=parts`` makes the perplexity of every part an objective beside
+their mean. The mean is then needless for dominance (who is better in no part and not smaller cannot
+have a better mean), but it stays the first objective, by which the hall of fame ranks.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import Any
 
 from deap import base, gp, tools
@@ -28,14 +33,14 @@ from pruner_zero.search.members import to_member
 from pruner_zero.search.primitives import tree_to_metric
 
 
-class ParetoFitness(base.Fitness):
-    """Perplexity and number of nodes, lower is better in both."""
-
-    weights = (-1.0, -1.0)
+@lru_cache
+def pareto_fitness(objectives: int) -> type[base.Fitness]:
+    """The fitness with so many objectives, lower is better in each."""
+    return type(f"Pareto{objectives}", (base.Fitness,), {"weights": (-1.0,) * objectives})
 
 
 class NSGA2(Generational):
-    """Evolves a Pareto front of perplexity and size."""
+    """Evolves a Pareto front of perplexity and size, or of several perplexities and size."""
 
     def __init__(
         self, config: SearchConfig, seed: int, simplify: Simplify, primitives: gp.PrimitiveSet
@@ -44,14 +49,20 @@ class NSGA2(Generational):
         super().__init__(config, seed, simplify, primitives)
         # One metric per pair of objectives: the first that reached it.
         self.archive = tools.ParetoFront(similar=lambda one, other: True)
+        self.parts = 0
 
     def front(self) -> list[tuple[Metric, str | None, float, int]]:
         """The Pareto front: metric, scope, perplexity and size, from the best to the shortest."""
         return [(tree_to_metric(m), m.scope, m.perplexity, len(m)) for m in self.archive]
 
     def rate(self, individual: Individual, perplexity: float) -> None:
-        """Give an individual both objectives."""
-        individual.fitness = ParetoFitness((perplexity, len(individual)))
+        """Give an individual its objectives; a failure is infinitely bad in every part."""
+        parts: tuple[float, ...] = ()
+        if self.config.objectives == "parts":
+            self.parts = max(self.parts, len(individual.parts))
+            parts = individual.parts or (math.inf,) * self.parts
+        values = (perplexity, *parts, len(individual))
+        individual.fitness = pareto_fitness(len(values))(values)
 
     def honour(self, individual: Individual) -> None:
         """Put a completely evaluated individual where it belongs: hall of fame, front."""
