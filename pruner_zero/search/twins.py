@@ -1,10 +1,18 @@
-"""Twins: individuals with the same masks are the same pruned model, however they are written."""
+"""Twins: individuals of which a population needs one only.
+
+Individuals with the same masks are the same pruned model, however they are written. Individuals of
+one family, which differ in nothing but their numbers, are one idea: without this rule the steps of
+a local optimiser fill the population and the hall of fame with near copies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pruner_zero.search.constants import is_number
 from pruner_zero.search.individual import Individual
+
+_NUMBER = "number"
 
 
 def same_masks(one: Individual, other: Individual) -> bool:
@@ -12,20 +20,39 @@ def same_masks(one: Individual, other: Individual) -> bool:
     return one.digest is not None and one.digest == other.digest
 
 
-def without_twins(members: Iterable[Individual]) -> list[Individual]:
-    """Keep one individual of every set of masks, in the place of the first.
+def same_family(one: Individual, other: Individual) -> bool:
+    """Whether both are one formula in one scope, with other numbers in it."""
+    return one.scope == other.scope and _idea(one) == _idea(other) is not None
 
-    Of twins the completely evaluated one stays, then the one with fewer nodes, then the older.
+
+def are_twins(one: Individual, other: Individual) -> bool:
+    """Whether a population needs only one of the two."""
+    return same_masks(one, other) or same_family(one, other)
+
+
+def merit(member: Individual) -> tuple[bool, tuple[float, ...], int, int]:
+    """What decides between twins; lower is better.
+
+    The completely evaluated one stays, then the fitter, then that with fewer nodes, then the older.
     """
+    return not member.complete, member.fitness.values, len(member), member.number
+
+
+def without_twins(members: Iterable[Individual]) -> list[Individual]:
+    """Keep one individual of all that are twins, in the place of the first."""
     kept: list[Individual] = []
     for member in members:
-        place = next((i for i, other in enumerate(kept) if same_masks(other, member)), None)
-        if place is None:
+        twins = [place for place, other in enumerate(kept) if are_twins(other, member)]
+        if not twins:
             kept.append(member)
-        elif _merit(member) < _merit(kept[place]):
-            kept[place] = member
+        elif all(merit(member) < merit(kept[place]) for place in twins):
+            kept[twins[0]] = member
+            for place in reversed(twins[1:]):
+                del kept[place]
     return kept
 
 
-def _merit(member: Individual) -> tuple[bool, int, int]:
-    return not member.complete, len(member), member.number
+def _idea(individual: Individual) -> tuple[str, ...] | None:
+    """The words of a formula with all numbers alike; None for a formula without numbers."""
+    words = tuple(_NUMBER if is_number(node) else node.name for node in individual)
+    return words if _NUMBER in words else None

@@ -23,7 +23,7 @@ from pruner_zero.search.individual import (
 from pruner_zero.search.members import Member, from_member, to_member
 from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
-from pruner_zero.search.twins import same_masks, without_twins
+from pruner_zero.search.twins import are_twins, merit, without_twins
 
 Simplify = Callable[[Metric, str | None], Metric]
 IsRepeat = Callable[[Metric, str | None], bool]
@@ -57,7 +57,7 @@ class SearchAlgorithm(ABC):
         self.breeder = Breeder(self.primitives, config)
         self.seeds = config.known_metrics()
         self.population: list[Individual] = []
-        self.hall_of_fame = tools.HallOfFame(config.hall_of_fame, similar=same_masks)
+        self.hall_of_fame = tools.HallOfFame(config.hall_of_fame, similar=lambda one, other: False)
         self.asked = 0
         self.refused = 0
         self.since_best = 0
@@ -141,7 +141,15 @@ class SearchAlgorithm(ABC):
         individual.fitness = PerplexityFitness((perplexity,))
 
     def honour(self, individual: Individual) -> None:
-        """Put a completely evaluated individual into the hall of fame if it is good enough."""
+        """Put a completely evaluated individual into the hall of fame if it is good enough.
+
+        It takes the place of its twins, or stays out when one of them is better.
+        """
+        twins = [i for i, famed in enumerate(self.hall_of_fame) if are_twins(famed, individual)]
+        if any(merit(self.hall_of_fame[i]) < merit(individual) for i in twins):
+            return
+        for index in reversed(twins):
+            self.hall_of_fame.remove(index)
         self.hall_of_fame.update([individual])
 
     def admit(self, individual: Individual) -> None:
