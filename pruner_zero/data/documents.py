@@ -86,8 +86,9 @@ def cut_text(text: str, least: int = PIECE_CHARACTERS) -> Iterator[str]:
         least: least number of characters of a piece; a shorter rest joins the last piece.
 
     Yields:
-        Pieces in order. A paragraph longer than four pieces (a text without blank lines) is cut
-        at line ends or, failing these, at spaces.
+        Pieces in order, without the blank lines between them and blanks at the very end. A
+        paragraph longer than four pieces (a text without blank lines) is cut at line ends or,
+        failing these, at spaces.
     """
     gathered: list[str] = []
     length = 0
