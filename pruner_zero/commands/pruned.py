@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from torch import nn
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.methods import resolve_method_argument
-from pruner_zero.commands.schema import CalibrationConfig
+from pruner_zero.commands.schema import PruningConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids
 from pruner_zero.errors import UserError
 from pruner_zero.model.masks import InvalidScores
@@ -19,20 +19,7 @@ from pruner_zero.model.prune_report import PruneReport
 from pruner_zero.model.statistics import MEASURED_TERMINALS
 
 
-class PruneSettings(Protocol):
-    """The settings of one pruning; the command configurations have them."""
-
-    calibration: CalibrationConfig
-    metric: str | None
-    sparsity: str
-    mode: str
-    update: str
-    scope: str | None
-    allocation: str
-    seed: int
-
-
-def checked_method(config: PruneSettings) -> Method:
+def checked_method(config: PruningConfig) -> Method:
     """Return the method that the settings name, after checking that all of them fit together.
 
     Raises:
@@ -44,14 +31,14 @@ def checked_method(config: PruneSettings) -> Method:
     return method
 
 
-def needs_text(config: PruneSettings, method: Method) -> bool:
+def needs_text(config: PruningConfig, method: Method) -> bool:
     """Whether pruning reads calibration text."""
     measured = method.metric is None or bool(method.reads & MEASURED_TERMINALS)
     return measured or config.update == "obs" or config.allocation == "owl"
 
 
 def pruned(
-    config: PruneSettings,
+    config: PruningConfig,
     method: Method,
     model: nn.Module,
     bench: Workbench | None,

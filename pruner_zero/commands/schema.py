@@ -127,8 +127,8 @@ class CompareCommandConfig:
 
 
 @dataclass
-class EvaluateCommandConfig:
-    """Everything that ``pruner-zero evaluate`` can be told."""
+class PruningConfig:
+    """One pruning of one model; the base of the commands that do one."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
@@ -140,35 +140,28 @@ class EvaluateCommandConfig:
     scope: str | None = None
     allocation: str = "uniform"
     seed: int = 0
-    tasks: list[str] = field(default_factory=list)
-    task_path: str | None = None
-    limit: int | None = None
-    num_fewshot: int | None = None
-    batch_size: int = 8
     device: str = "auto"
     cache: str | None = None
     output: str = "???"
 
 
 @dataclass
-class PruneCommandConfig:
+class EvaluateCommandConfig(PruningConfig):
+    """Everything that ``pruner-zero evaluate`` can be told."""
+
+    tasks: list[str] = field(default_factory=list)
+    task_path: str | None = None
+    limit: int | None = None
+    num_fewshot: int | None = None
+    batch_size: int = 8
+
+
+@dataclass
+class PruneCommandConfig(PruningConfig):
     """Everything that ``pruner-zero prune`` can be told."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
-    metric: str | None = "wanda"
-    sparsity: str = "0.5"
-    mode: str = "sequential"
-    update: str = "none"
-    scope: str | None = None
-    allocation: str = "uniform"
-    seed: int = 0
     windows: int | None = 8
     length: int = 512
-    device: str = "auto"
-    cache: str | None = None
-    output: str = "???"
 
 
 @dataclass
