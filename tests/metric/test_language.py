@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from pruner_zero.metric import (
     OPERATORS,
     Expression,
     Metric,
+    library,
 )
 from pruner_zero.metric.evaluate import evaluate
-from pruner_zero.metric.library import PUBLISHED
+from pruner_zero.metric.library import DISCOVERED, PUBLISHED
 from tests.strategies import expressions
 
 
@@ -171,3 +173,15 @@ def test_shared_evaluation_equals_the_naive_one(tree, seed):
     torch.testing.assert_close(
         evaluate(tree, values), _naive(tree, values), rtol=0, atol=0, equal_nan=True
     )
+
+
+@pytest.mark.parametrize("name", DISCOVERED)
+def test_found_metrics_are_complete_and_stand_as_they_were_found(name):
+    metric = Metric.named(name)
+    assert DISCOVERED[name].scope in ("row", "layer", "block", "model")
+    assert metric.simplified("rank", DISCOVERED[name].scope) == metric
+    path = Path(library.__file__).with_name("discovered") / f"{name}.json"
+    entry = json.loads(path.read_text())
+    assert {"formula", "scope", "source", "found", "test_perplexity"} == set(entry)
+    for numbers in entry["test_perplexity"].values():
+        assert numbers["dense"] < numbers["this"]
