@@ -7,6 +7,7 @@ import torch
 
 from pruner_zero.errors import UserError
 from pruner_zero.metric import Metric
+from pruner_zero.metric.library import DISCOVERED
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.masks import InvalidScores, prune_masks
 from pruner_zero.model.methods import METHODS
@@ -33,7 +34,7 @@ def others(model):
 
 @pytest.mark.parametrize("mode", ["sequential", "one_shot"])
 @pytest.mark.parametrize("update", ["none", "obs"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in DISCOVERED])
 @pytest.mark.parametrize("sparsity", [0.5, "2:4"])
 def test_every_method_prunes_exactly_and_touches_nothing_else(
     tiny, ids, method, mode, update, sparsity
@@ -54,6 +55,14 @@ def test_every_method_prunes_exactly_and_touches_nothing_else(
             assert ((layer.weight == 0).reshape(-1, 4).sum(dim=1) == 2).all()
         elif method not in ("magnitude", "sparsegpt"):
             assert ((layer.weight == 0).sum(dim=1) * 2 == layer.shape[1]).all()
+
+
+@pytest.mark.parametrize("method", DISCOVERED)
+@pytest.mark.parametrize("update", ["none", "obs"])
+def test_found_metrics_prune_in_their_own_scope(tiny, ids, method, update):
+    report = prune(tiny, method, 0.5, calibration=ids, mode="one_shot", update=update)
+    assert report.scope == DISCOVERED[method].scope
+    assert report.zeros == report.weights // 2
 
 
 # A 4×8 layer by hand: W tied in pairs, X and G chosen so that each method decides differently.
