@@ -47,7 +47,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   simplify=none|oos|exact|rank   oos is the paper's opposing operation simplification
   search=steady_state|mu_plus_lambda|nsga2|random    the paper's evolution, generations, a front of
                                                     perplexity and size, random as the baseline
-  search.population_size=16  search.generations=7   search.minutes=4.5  search.evaluations=null
+  search.population_size=16  search.generations=7   search.minutes=3.5  search.evaluations=null
   search.pool_ratio=0.5      search.top_k=5         tournament: parents are two of the best top_k
                                                     of a pool_ratio sample of the population
   search.seeds=[wanda,'mul(W,G)@layer']             known metrics that open the population;
