@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pruner_zero.commands.quoting import quote_formulas
 from pruner_zero.commands.schema import register_schemas
 from pruner_zero.errors import UserError, suggest
 
@@ -46,8 +47,9 @@ def launch(command: str, task: Task, arguments: list[str]) -> int:
     register_schemas()
     try:
         # Hydra wants its flags before the overrides; people write them in any order.
-        overrides = get_args_parser().parse_intermixed_args(arguments).overrides
-        arguments = [a for a in arguments if a not in overrides] + overrides
+        given = get_args_parser().parse_intermixed_args(arguments).overrides
+        overrides = [quote_formulas(override) for override in given]
+        arguments = [a for a in arguments if a not in given] + overrides
         check_overrides(command, overrides)
         program, sys.argv = sys.argv, [f"pruner-zero {command}", *arguments]
         try:

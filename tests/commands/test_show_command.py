@@ -27,7 +27,7 @@ def test_the_published_metric(capsys):
 
 @pytest.mark.parametrize("formula", ["mul(W, sqrt(X))", "sqrt(G)", "mul(W, D)"])
 def test_the_python_snippet_runs(capsys, formula):
-    text = shown(capsys, f"metric='{formula}'")
+    text = shown(capsys, f"metric={formula}")  # as a shell hands it over
     code = "\n".join(line.strip() for line in text[text.index("Python\n") + 7 :].splitlines())
     names = {
         "W": torch.rand(2, 3), "G": torch.rand(2, 3), "X": torch.rand(1, 3), "D": torch.ones(1, 1)
@@ -38,7 +38,7 @@ def test_the_python_snippet_runs(capsys, formula):
 
 
 def test_two_metrics_compared_scope_by_scope(capsys):
-    text = shown(capsys, "metric='mms(mul(W,G))'", "other='mul(G,W)'")
+    text = shown(capsys, "metric='mms(mul(W,G))'", "other=mul(G,W)")
     assert re.search(r"row +the same to pruning: both order weights like mul\(G, W\)", text)
     assert re.search(r"model +not shown to be the same: mms", text)
 

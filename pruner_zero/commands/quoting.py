@@ -1,0 +1,53 @@
+"""Formulas on the command line: shells eat the quotes that Hydra needs around them."""
+
+from __future__ import annotations
+
+import re
+
+from pruner_zero.metric import OPERATORS
+
+_CALL = re.compile(r"\b(" + "|".join(sorted(OPERATORS, key=len, reverse=True)) + r")\(")
+_TAIL = re.compile(r"(@\w+)?(\+\w+)?")
+
+
+def quote_formulas(override: str) -> str:
+    """Put every bare formula of an override into quotes.
+
+    ``methods=[wanda,mul(W,G)@model]`` becomes ``methods=[wanda,'mul(W,G)@model']``. What is inside
+    quotes already, and what has no closing bracket, stays as it is.
+
+    Args:
+        override: one ``key=value``, as Hydra takes it.
+    """
+    done: list[str] = []
+    position = 0
+    while position < len(override):
+        character = override[position]
+        if character in "'\"":
+            closing = override.find(character, position + 1)
+            stop = len(override) if closing < 0 else closing + 1
+            done.append(override[position:stop])
+            position = stop
+            continue
+        found = _CALL.match(override, position)
+        starts_word = not (position and (override[position - 1].isalnum()))
+        bracket = _closing(override, found.end()) if found and starts_word else None
+        if bracket is None:
+            done.append(character)
+            position += 1
+            continue
+        tail = _TAIL.match(override, bracket)
+        stop = tail.end() if tail else bracket
+        done.append(f"'{override[position:stop]}'")
+        position = stop
+    return "".join(done)
+
+
+def _closing(text: str, start: int) -> int | None:
+    """The index after the bracket that closes the one before ``start``."""
+    depth = 1
+    for index in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[index], 0)
+        if depth == 0:
+            return index + 1
+    return None
