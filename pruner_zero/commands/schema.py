@@ -52,7 +52,7 @@ class FitnessConfig:
     windows: int = 6
     length: int = 256
     racing: RacingConfig = field(default_factory=RacingConfig)
-    fingerprint: bool = True
+    fingerprint: bool = False
     reuse: bool = True
     sparsity: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
