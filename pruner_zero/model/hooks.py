@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -13,15 +14,16 @@ from pruner_zero.errors import UserError
 from pruner_zero.model.layers import PrunableLayer
 
 
-class LayerHooks:
+class LayerHooks(ABC):
     """One hook per layer, removed at the end of the ``with`` block."""
 
     def __init__(self, layers: Sequence[PrunableLayer]) -> None:
         self.layers = tuple(layers)
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
+    @abstractmethod
     def _attach(self, layer: PrunableLayer) -> torch.utils.hooks.RemovableHandle:
-        raise NotImplementedError
+        """Hook one layer."""
 
     def __enter__(self) -> LayerHooks:
         self._handles = [self._attach(layer) for layer in self.layers]
