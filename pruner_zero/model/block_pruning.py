@@ -13,6 +13,7 @@ from pruner_zero.model.accumulators import InputStatistics
 from pruner_zero.model.flow import BlockFlow
 from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import LayerMask, prune_masks
+from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.scoring import Scoring, scorer
 from pruner_zero.model.sparsegpt import reconstruct, sparsegpt
 from pruner_zero.model.sparsity import SparsityPattern, Unstructured
@@ -31,6 +32,7 @@ class Plan:
         patterns: block → its sparsity.
         statistics: of the dense model, as far as the metric needs them.
         obs: update the remaining weights.
+        weights: where scores of the dense model read them; by default from the layers as they are.
     """
 
     layers: tuple[PrunableLayer, ...]
@@ -38,6 +40,7 @@ class Plan:
     patterns: Mapping[int, SparsityPattern]
     statistics: Statistics
     obs: bool
+    weights: DenseWeights | None = None
 
     def blocks(self) -> Iterator[tuple[int, list[PrunableLayer]]]:
         """The layers of each block that has any."""
@@ -47,7 +50,7 @@ class Plan:
     def masks(self) -> Iterator[LayerMask]:
         """Masks of all layers from the dense model's statistics alone."""
         assert self.metric is not None
-        score = scorer(self.metric, self.statistics)
+        score = scorer(self.metric, self.statistics, self.weights)
         first = next(iter(self.patterns.values()))
         if isinstance(first, Unstructured) and first.scope == "model":
             yield from prune_masks(self.layers, score, first)
@@ -84,30 +87,42 @@ def prune_through_blocks(
     flow = BlockFlow(model, ids)
     members_of = dict(plan.blocks())
     dense_masks = plan.masks() if plan.metric is not None and not sequential else iter(())
-    measured = plan.metric.terminals if plan.metric is not None and sequential else frozenset()
     for index in range(len(flow.blocks)):
-        members = members_of.get(index, [])
-        inputs = InputStatistics(members, measured, hessians=plan.obs)
-        with inputs:
-            flow.run(index, keep=not sequential)
-        if plan.metric is None:
-            for layer in members:
-                hessian = inputs.hessians.matrix(layer)
-                pattern = plan.patterns[index]
-                layer.weight.copy_(sparsegpt(layer.weight, hessian, pattern, layer.name))
-        elif members:
-            masks: Iterable[LayerMask] = islice(dense_masks, len(members))
-            if sequential:
-                current = plan.statistics.with_values(inputs.result())
-                score = scorer(plan.metric, current)
-                masks = prune_masks(members, score, plan.patterns[index])
-            for layer, mask in masks:
-                if plan.obs:
-                    hessian = inputs.hessians.matrix(layer)
-                    layer.weight.copy_(reconstruct(layer.weight, hessian, mask, layer.name))
-                else:
-                    layer.weight.masked_fill_(mask, 0)
-        if sequential and index + 1 < len(flow.blocks):
-            flow.run(index, keep=True)
+        with flow.chain.visit(index, keep=True):
+            _prune_block(flow, index, members_of.get(index, []), plan, sequential, dense_masks)
         if progress:
             progress(index + 1, len(flow.blocks))
+
+
+def _prune_block(
+    flow: BlockFlow,
+    index: int,
+    members: list[PrunableLayer],
+    plan: Plan,
+    sequential: bool,
+    dense_masks: Iterator[LayerMask],
+) -> None:
+    """Prune one block, which is on the device, and let the sequences flow through it."""
+    measured = plan.metric.terminals if plan.metric is not None and sequential else frozenset()
+    inputs = InputStatistics(members, measured, hessians=plan.obs)
+    with inputs:
+        flow.run(index, keep=not sequential)
+    if plan.metric is None:
+        for layer in members:
+            hessian = inputs.hessians.matrix(layer)
+            pattern = plan.patterns[index]
+            layer.weight.copy_(sparsegpt(layer.weight, hessian, pattern, layer.name))
+    elif members:
+        masks: Iterable[LayerMask] = islice(dense_masks, len(members))
+        if sequential:
+            current = plan.statistics.with_values(inputs.result())
+            score = scorer(plan.metric, current)
+            masks = prune_masks(members, score, plan.patterns[index])
+        for layer, mask in masks:
+            if plan.obs:
+                hessian = inputs.hessians.matrix(layer)
+                layer.weight.copy_(reconstruct(layer.weight, hessian, mask, layer.name))
+            else:
+                layer.weight.masked_fill_(mask, 0)
+    if sequential and index + 1 < len(flow.blocks):
+        flow.run(index, keep=True)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from pruner_zero.model.layers import PrunableLayer
-
-_BITS = (128, 64, 32, 16, 8, 4, 2, 1)
+from pruner_zero.model.packed import pack
 
 
 class MaskDigest:
@@ -28,7 +25,7 @@ class MaskDigest:
             mask: bool, any device.
         """
         self._hash.update(f"{name}{tuple(mask.shape)}".encode())
-        self._hash.update(_packed(mask).data)
+        self._hash.update(pack(mask).numpy().data)
 
     def hexdigest(self) -> str:
         """Return the digest of all masks so far, 32 hexadecimal characters."""
@@ -48,12 +45,3 @@ def mask_digest(masks: Iterable[tuple[PrunableLayer, Tensor]]) -> str:
     for layer, mask in masks:
         digest.update(layer.name, mask)
     return digest.hexdigest()
-
-
-def _packed(mask: Tensor) -> np.ndarray:
-    if mask.device.type == "cpu":
-        return np.packbits(mask.numpy())
-    # Packing on the device moves an eighth of the bytes. Bit order is that of numpy.packbits.
-    flat = torch.nn.functional.pad(mask.reshape(-1).to(torch.uint8), (0, -mask.numel() % 8))
-    weights = torch.tensor(_BITS, dtype=torch.uint8, device=mask.device)
-    return (flat.view(-1, 8) * weights).sum(dim=1, dtype=torch.uint8).cpu().numpy()

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pruner_zero.errors import UserError
+from pruner_zero.model.flow import flown_head
 from pruner_zero.model.head import CausalHead, check_length
+from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.modes import evaluation_mode
 
 _ABSURD = 1000.0
@@ -100,6 +102,8 @@ def negative_log_likelihoods(
     sums = torch.zeros(len(windows), dtype=torch.float64)
     tokens = torch.tensor([len(piece) - 1 for piece in windows], dtype=torch.int64)
     with torch.no_grad(), evaluation_mode(model):
+        if hosted_blocks(model) and head.decoder is not None:
+            head, batch = flown_head(head, windows), 1
         done = 0
         while done < len(windows):
             same = _same_length(windows, done, batch)

@@ -15,6 +15,8 @@ from pruner_zero.model.accumulators import INPUT_TERMINALS
 from pruner_zero.model.block_pruning import Plan, prune_through_blocks
 from pruner_zero.model.gradient_accumulators import GRADIENT_TERMINALS
 from pruner_zero.model.head import CausalHead
+from pruner_zero.model.hosted import hosted_blocks
+from pruner_zero.model.hosted_weights import HostedWeights
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
 from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
 from pruner_zero.model.modes import evaluation_mode
@@ -92,7 +94,9 @@ def prune(
         raise _no_calibration(resolved, "activations")
     complete = _complete(model, calibration, statistics, wanted, resolved)
     patterns = _allocate(layers, pattern, complete, allocation)
-    plan = Plan(layers, resolved.metric, patterns, complete, obs)
+    hosted = hosted_blocks(model)
+    weights = HostedWeights(hosted, layers) if hosted else None
+    plan = Plan(layers, resolved.metric, patterns, complete, obs, weights)
     with torch.no_grad(), evaluation_mode(model):
         if flows and calibration is not None:
             prune_through_blocks(model, plan, calibration, sequential, progress)

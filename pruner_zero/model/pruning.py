@@ -70,6 +70,14 @@ class DenseWeights:
         finally:
             self.restore(touched)
 
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """The model may be changed at will inside a ``with`` block; it is dense after it."""
+        try:
+            yield
+        finally:
+            self.restore()
+
     @torch.no_grad()
     def restore(self, layers: Iterable[PrunableLayer] | None = None) -> None:
         """Put the dense weights back.

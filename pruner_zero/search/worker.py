@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from pruner_zero.metric import Metric
 from pruner_zero.model.digest import MaskDigest
 from pruner_zero.model.head import CausalHead
+from pruner_zero.model.hosted import hosted_blocks
+from pruner_zero.model.hosted_weights import dense_weights
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
 from pruner_zero.model.masks import InvalidScores, LayerMask, prune_masks
 from pruner_zero.model.perplexity import negative_log_likelihoods, perplexity_of
@@ -70,8 +72,8 @@ class FitnessWorker:
         self.ledger = ledger
         self.reuse = reuse
         self.head = CausalHead.of(model)
-        self.statistics = statistics.to(self.head.device)
-        self.dense = dense or DenseWeights(self.layers)
+        self.statistics = statistics if hosted_blocks(model) else statistics.to(self.head.device)
+        self.dense = dense or dense_weights(model, self.layers)
         self.probe = Probe(self.layers, self.dense, self.statistics)
         self._results: dict[str, FitnessResult] = {}
         self._digests: dict[tuple[str, str], str] = {}

@@ -1,0 +1,48 @@
+"""Masks as bits: an eighth of a byte per weight, to be kept on the host or digested."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_BITS = (128, 64, 32, 16, 8, 4, 2, 1)  # the order of numpy.packbits
+
+
+def pack(mask: Tensor) -> Tensor:
+    """Pack a mask.
+
+    Args:
+        mask: bool, of any shape, on any device.
+
+    Returns:
+        Uint8 [ceil(numel / 8)] on the CPU; the last byte is filled up with zeros.
+    """
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.packbits(mask.numpy()))
+    # Packing on the device moves an eighth of the bytes.
+    flat = torch.nn.functional.pad(mask.reshape(-1).to(torch.uint8), (0, -mask.numel() % 8))
+    weights = torch.tensor(_BITS, dtype=torch.uint8, device=mask.device)
+    return (flat.view(-1, 8) * weights).sum(dim=1, dtype=torch.uint8).cpu()
+
+
+def unpack(packed: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Undo `pack` on a device.
+
+    Args:
+        packed: uint8, as `pack` returns it.
+        shape: of the mask.
+        device: where the mask is wanted.
+
+    Returns:
+        Bool, of that shape.
+    """
+    count = math.prod(shape)
+    if device.type == "cpu":
+        bits = np.unpackbits(packed.numpy(), count=count)
+        return torch.from_numpy(bits.view(np.bool_)).view(shape)
+    weights = torch.tensor(_BITS, dtype=torch.uint8, device=device)
+    bytes_ = packed.to(device, non_blocking=True)
+    return (bytes_.unsqueeze(1) & weights).ne(0).view(-1)[:count].view(shape)
