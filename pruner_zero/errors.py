@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake that the user can mend. Commands print its message alone, never a traceback."""
 
 
+class OutOfDeviceMemory(UserError):
+    """The device's memory does not suffice; smaller settings, or other ``memory``, may."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return a sentence tail that helps with an unknown name.
 

@@ -159,6 +159,11 @@ class Hessians(LayerInputs):
         hessian.add(inputs)
         self._latest = inputs, hessian
 
+    def to(self, device: torch.device | str) -> None:
+        """Keep the matrices on another device; inputs must come from there."""
+        for hessian in set(self._of.values()):
+            hessian.to(device)
+
     def matrix(self, layer: PrunableLayer) -> Tensor:
         """H of one layer, [in, in] float32.
 

@@ -20,14 +20,20 @@ class BlockFlow:
     Args:
         model: a causal language model.
         ids: [N, L] int64, or a list of [L] of several lengths; each sequence runs alone.
+        chain: the model's, if it is at hand with what it has learnt.
 
     Raises:
         UserError: the architecture cannot run block by block, see `DecoderChain.learn`.
     """
 
     @torch.no_grad()
-    def __init__(self, model: nn.Module, ids: Tensor | Sequence[Tensor]) -> None:
-        self.chain = DecoderChain.of(model)
+    def __init__(
+        self,
+        model: nn.Module,
+        ids: Tensor | Sequence[Tensor],
+        chain: DecoderChain | None = None,
+    ) -> None:
+        self.chain = chain or DecoderChain.of(model)
         self.blocks = self.chain.blocks
         self.rows = [row.unsqueeze(0).to(self.chain.device) for row in ids]
         for row in self.rows:
@@ -53,15 +59,17 @@ class FlownDecoder(nn.Module):
     """Stands in for a decoder whose blocks have run: looks the sequences' hidden states up.
 
     Args:
-        flow: behind its last block.
+        chain: the decoder.
+        rows: the sequences, [1, L] each.
+        hidden: what the last block gave for them, [1, L, width] each.
     """
 
-    def __init__(self, flow: BlockFlow) -> None:
+    def __init__(
+        self, chain: DecoderChain, rows: Sequence[Tensor], hidden: Sequence[Tensor]
+    ) -> None:
         super().__init__()
-        self._chain = flow.chain
-        self._hidden = {
-            _key(row): hidden for row, hidden in zip(flow.rows, flow.hidden, strict=True)
-        }
+        self._chain = chain
+        self._hidden = {_key(row): states for row, states in zip(rows, hidden, strict=True)}
 
     def forward(self, input_ids: Tensor, use_cache: bool = False) -> Any:
         """Last hidden states of ids [batch, L], each row of which flowed through the blocks."""
@@ -86,7 +94,7 @@ def flown_head(head: CausalHead, ids: Tensor | Sequence[Tensor]) -> CausalHead:
     flow = BlockFlow(head.model, ids)
     for block in range(len(flow.blocks)):
         flow.run(block, keep=True)
-    return replace(head, decoder=FlownDecoder(flow))
+    return replace(head, decoder=FlownDecoder(flow.chain, flow.rows, flow.hidden))
 
 
 def _key(row: Tensor) -> bytes:

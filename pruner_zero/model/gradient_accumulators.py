@@ -17,6 +17,8 @@ GRADIENT_TERMINALS = frozenset("GR")
 class GradientNorms(LayerHooks):
     """G of each layer, summed as gradients arrive: each is folded in and freed at once.
 
+    It may be entered several times; the sums go on.
+
     Args:
         layers: layers whose weights require gradients.
         norm: ``l2`` for ``sqrt(Σ_s (scale·g_s)²)``, ``l1`` for ``Σ_s |scale·g_s|``.
@@ -31,7 +33,10 @@ class GradientNorms(LayerHooks):
 
     def _attach(self, layer: PrunableLayer) -> torch.utils.hooks.RemovableHandle:
         weight = layer.weight
-        total = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+        if layer.name in self._sums:
+            total = self._sums[layer.name].to(weight.device)
+        else:
+            total = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
         self._sums[layer.name] = total
 
         def fold(parameter: Tensor) -> None:
@@ -44,6 +49,10 @@ class GradientNorms(LayerHooks):
             )
 
         return weight.register_post_accumulate_grad_hook(fold)
+
+    def to(self, device: torch.device | str) -> None:
+        """Keep the sums on another device until the next entry."""
+        self._sums = {name: total.to(device) for name, total in self._sums.items()}
 
     def result(self) -> dict[str, Tensor]:
         """Return layer name → G, [out, in] float32."""

@@ -83,8 +83,7 @@ class CausalHead:
 
     def chunk_tokens(self) -> int:
         """Tokens whose logits are computed at once, by the device's memory."""
-        cells = _CUDA_CELLS if self.device.type == "cuda" else _CPU_CELLS
-        return max(16, cells // self.vocabulary)
+        return chunk_tokens(self.device, self.vocabulary)
 
     def hidden(self, ids: Tensor) -> Tensor:
         """Run the decoder.
@@ -147,6 +146,17 @@ class CausalHead:
         finite = theirs[theirs.isfinite()]
         near = 1e-2 * float(finite.abs().max()) if len(finite) else 0.0
         return torch.allclose(mine, theirs, rtol=0.0, atol=near, equal_nan=True)
+
+
+def chunk_tokens(device: torch.device, vocabulary: int) -> int:
+    """Tokens whose logits exist at once.
+
+    Args:
+        device: where they are computed.
+        vocabulary: logits per token.
+    """
+    cells = _CUDA_CELLS if device.type == "cuda" else _CPU_CELLS
+    return max(16, cells // vocabulary)
 
 
 def check_length(head: CausalHead, length: int) -> None:

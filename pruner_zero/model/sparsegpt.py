@@ -43,6 +43,10 @@ class Hessian:
         scaled = math.sqrt(2 / self._sequences) * inputs.t()
         self._mean += scaled.matmul(scaled.t())
 
+    def to(self, device: torch.device | str) -> None:
+        """Go on accumulating on another device."""
+        self._mean = self._mean.to(device)
+
     def matrix(self) -> Tensor:
         """Return H of the sequences so far, [width, width] float32."""
         return self._mean

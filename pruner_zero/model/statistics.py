@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from pruner_zero.errors import UserError, suggest
+from pruner_zero.errors import OutOfDeviceMemory, UserError, suggest
 from pruner_zero.metric import TERMINALS
 from pruner_zero.model.accumulators import INPUT_TERMINALS, InputStatistics
+from pruner_zero.model.block_statistics import BlockStatistics
 from pruner_zero.model.gradient_accumulators import (
     GRADIENT_TERMINALS,
     GradientNorms,
     OutputGradients,
 )
 from pruner_zero.model.head import CausalHead, check_length
-from pruner_zero.model.layers import prunable_layers
+from pruner_zero.model.hosted import hosted_blocks
+from pruner_zero.model.layers import PrunableLayer, prunable_layers
+from pruner_zero.model.memory import MARGIN, Shapes, free_memory
 from pruner_zero.model.modes import measuring
+from pruner_zero.model.sequence_loss import sequence_loss
 
 Norm = Literal["l1", "l2"]
 Progress = Callable[[int, int], None]
@@ -104,6 +108,7 @@ def measure_statistics(
     norm: Norm = "l2",
     scale: float = 100.0,
     progress: Progress | None = None,
+    checkpointing: bool | None = None,
 ) -> Statistics:
     """Measure what a metric reads in one pass over the calibration sequences.
 
@@ -123,6 +128,9 @@ def measure_statistics(
         norm: how gradients of several sequences are combined in G.
         scale: factor on every gradient before it is combined, in G and R.
         progress: called with (sequences done, N).
+        checkpointing: recompute activations in the backward pass instead of keeping them, block
+            by block, for the same numbers; None does so where they do not fit, and a model with
+            hosted blocks knows no other way.
 
     Returns:
         The statistics, on the weights' devices.
@@ -139,30 +147,69 @@ def measure_statistics(
     layers = prunable_layers(model)
     head = CausalHead.of(model)
     check_ids(head, ids)
+    if checkpointing is None:
+        attempts = dict.fromkeys((_too_large(head, ids, wanted), True))
+    else:
+        attempts = {checkpointing: None}
+    for attempt in attempts:
+        try:
+            found, losses = _measure(head, layers, ids, wanted, norm, scale, attempt, progress)
+        except torch.OutOfMemoryError:
+            continue  # outside this clause nothing holds the failed pass's tensors
+        return Statistics(
+            {name: found[name] for name in TERMINALS if found.get(name)},
+            len(ids),
+            losses,
+            {"norm": norm, "scale": repr(scale), "length": str(ids.shape[1])},
+        )
+    raise OutOfDeviceMemory(
+        f"out of memory with a calibration sequence of {ids.shape[1]} tokens: set memory=blockwise,"
+        " a smaller calibration.length or dtype, or measure fewer terminals (H needs most)"
+    )
+
+
+def _measure(
+    head: CausalHead,
+    layers: Sequence[PrunableLayer],
+    ids: Tensor,
+    wanted: frozenset[str],
+    norm: str,
+    scale: float,
+    checkpointing: bool,
+    progress: Progress | None,
+) -> tuple[Values, Tensor]:
+    """Terminal → layer → values, and the loss of each sequence."""
     trained = layers if "G" in wanted else ()
     backward = bool(wanted & GRADIENT_TERMINALS)
+    if hosted_blocks(head.model) or (checkpointing and backward):
+        if head.decoder is None:
+            name = type(head.model).__name__
+            raise UserError(f"{name} cannot be measured block by block: set memory=resident and "
+                            "calibration.checkpointing=false")  # fmt: skip
+        blocks = BlockStatistics(head, layers, wanted, backward, norm, scale)
+        with measuring(head.model, trained, backward):
+            losses = blocks.measure(ids, progress)
+        return blocks.result(), losses
     inputs = InputStatistics(layers, wanted)
     weights = GradientNorms(trained, norm, scale)
     outputs = OutputGradients(layers if "R" in wanted else (), scale)
     losses = torch.zeros(len(ids), dtype=torch.float64)
-    with measuring(model, trained, backward), inputs, weights, outputs:
+    with measuring(head.model, trained, backward), inputs, weights, outputs:
         for index, sequence in enumerate(ids):
-            try:
-                losses[index] = _one_sequence(head, sequence.unsqueeze(0).to(head.device), backward)
-            except torch.OutOfMemoryError as error:
-                raise UserError(
-                    f"out of memory with a calibration sequence of {len(sequence)} tokens: set a "
-                    "smaller calibration.length or dtype, or measure fewer terminals (H needs most)"
-                ) from error
+            losses[index] = sequence_loss(head, sequence.unsqueeze(0).to(head.device), backward)
             if progress:
                 progress(index + 1, len(ids))
-    found = {"G": weights.result(), "R": outputs.result(), **inputs.result()}
-    return Statistics(
-        {name: found[name] for name in TERMINALS if found.get(name)},
-        len(ids),
-        losses,
-        {"norm": norm, "scale": repr(scale), "length": str(ids.shape[1])},
-    )
+    return {"G": weights.result(), "R": outputs.result(), **inputs.result()}, losses
+
+
+def _too_large(head: CausalHead, ids: Tensor, wanted: frozenset[str]) -> bool:
+    """Whether the activations of one sequence's backward pass do not fit beside the model."""
+    if head.decoder is None or not wanted & GRADIENT_TERMINALS:
+        return False
+    shapes = Shapes.of(head.model)
+    kept = shapes.blocks * shapes.saved(ids.shape[1])
+    sums = 4 * shapes.prunable if "G" in wanted else 0
+    return (kept + sums) * MARGIN > free_memory(head.device)
 
 
 def check_ids(head: CausalHead, ids: Tensor) -> None:
@@ -184,24 +231,3 @@ def check_ids(head: CausalHead, ids: Tensor) -> None:
             f"token id {low if low < 0 else high} is outside the model's vocabulary of "
             f"{head.vocabulary}: tokenizer and model do not belong together"
         )
-
-
-def _one_sequence(head: CausalHead, ids: Tensor, backward: bool) -> float:
-    """Forward (and backward) of one sequence [1, L]; returns its mean loss."""
-    with torch.set_grad_enabled(backward):
-        hidden = head.hidden(ids)[0, :-1]
-        targets = ids[0, 1:]
-        # The head's backward runs chunk by chunk into this leaf, so that the logits of one chunk
-        # are all that exists; then one backward pass goes through the decoder.
-        leaf = hidden.detach().requires_grad_(backward)
-        total = 0.0
-        for piece, wanted in zip(
-            leaf.split(head.chunk_tokens()), targets.split(head.chunk_tokens()), strict=True
-        ):
-            loss = head.token_losses(piece, wanted).sum() / len(targets)
-            total += float(loss.detach())
-            if backward:
-                loss.backward()
-        if backward:
-            hidden.backward(leaf.grad)
-    return total

@@ -1,0 +1,108 @@
+"""Where a model's weights live: all on the device, or block by block on a visit."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pruner_zero.assets import Announce, silent
+from pruner_zero.errors import UserError, suggest
+from pruner_zero.model.head import chunk_tokens
+from pruner_zero.model.hosted import HostedBlocks, hosted_blocks
+from pruner_zero.model.memory import MARGIN, Need, Shapes, Workload, free_memory, predict
+
+MEMORY = ("auto", "resident", "blockwise")
+
+
+def check_memory(memory: str) -> None:
+    """Refuse a value of ``memory`` that does not exist.
+
+    Raises:
+        UserError: names the nearest.
+    """
+    if memory not in MEMORY:
+        raise UserError(f"unknown memory '{memory}': {suggest(memory, MEMORY)}")
+
+
+def choose_memory(
+    model: nn.Module,
+    device: torch.device,
+    memory: str,
+    work: Workload,
+    announce: Announce = silent,
+) -> str:
+    """Predict the peak memory of a run, say it in one line, and choose where blocks live.
+
+    Args:
+        model: on the CPU or the meta device.
+        device: where it will compute.
+        memory: ``auto`` takes ``resident`` where that fits and ``blockwise`` elsewhere; the others
+            are taken as they are.
+        work: what will run.
+        announce: takes the line.
+
+    Returns:
+        ``resident`` or ``blockwise``.
+
+    Raises:
+        UserError: an unknown value, or a choice whose bare weights do not fit the device.
+    """
+    check_memory(memory)
+    shapes = Shapes.of(model)
+    chunk = chunk_tokens(device, shapes.vocabulary)
+    free = free_memory(device)
+    if device.type == "cpu" and next(model.parameters()).device.type == "cpu":
+        free += shapes.weights  # they are there already
+    needs = {name: predict(shapes, work, name, chunk) for name in MEMORY[1:]}
+    fits = {name: _total(need, device) * MARGIN <= free for name, need in needs.items()}
+    if memory == "auto":
+        smaller = fits["blockwise"] or device.type != "cpu"
+        memory = "blockwise" if smaller and not fits["resident"] else "resident"
+    announce(_line(needs[memory], device, free) + ("" if fits[memory] else ": may not suffice"))
+    if _bare(needs[memory], device) > free:
+        other = needs["blockwise"]
+        instead = (
+            f"set memory=blockwise ({_gb(other.device)} there)"
+            if memory == "resident" and device.type != "cpu"
+            else "choose model.dtype=bfloat16 or a smaller model"
+        )
+        raise UserError(
+            f"memory={memory} needs {_gb(_bare(needs[memory], device))} on {device} for weights "
+            f"alone, {_gb(free)} are free: {instead}"
+        )
+    return memory
+
+
+def place(model: nn.Module, device: torch.device, memory: str) -> None:
+    """Put a model where it is to live.
+
+    Args:
+        model: anywhere; one whose blocks are hosted stays as it is.
+        device: where it computes.
+        memory: ``resident`` or ``blockwise``.
+    """
+    if memory == "blockwise" and hosted_blocks(model) is None:
+        HostedBlocks(model, device)
+    elif memory == "resident":
+        model.to(device)
+
+
+def _total(need: Need, device: torch.device) -> int:
+    return need.device + (need.host if device.type == "cpu" else 0)
+
+
+def _bare(need: Need, device: torch.device) -> int:
+    return need.fixed + (need.host if device.type == "cpu" else 0)
+
+
+def _line(need: Need, device: torch.device, free: int) -> str:
+    parts = " + ".join(f"{name} {_gb(size)}" for name, size in need.parts.items() if size)
+    beside = f", and {_gb(need.host)} on the host" if need.host else ""
+    return (
+        f"memory={need.memory}: predicted peak {_gb(need.device)} on {device} ({parts}){beside}; "
+        f"{_gb(free)} free"
+    )
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e7 else f"{size / 1e6:.2f} MB"
