@@ -159,6 +159,15 @@ class Hessians(LayerInputs):
         hessian.add(inputs)
         self._latest = inputs, hessian
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._latest = None
+
     def to(self, device: torch.device | str) -> None:
         """Keep the matrices on another device; inputs must come from there."""
         for hessian in set(self._of.values()):

@@ -55,9 +55,9 @@ class GradientNorms(LayerHooks):
         self._sums = {name: total.to(device) for name, total in self._sums.items()}
 
     def result(self) -> dict[str, Tensor]:
-        """Return layer name → G, [out, in] float32."""
-        root = self._norm == "l2"
-        return {name: total.sqrt() if root else total for name, total in self._sums.items()}
+        """Hand out layer name → G, [out, in] float32: without a copy, and once."""
+        sums, self._sums = self._sums, {}
+        return {k: total.sqrt_() for k, total in sums.items()} if self._norm == "l2" else sums
 
 
 class OutputGradients(LayerHooks):

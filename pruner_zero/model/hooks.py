@@ -67,6 +67,15 @@ class LayerInputs(LayerHooks):
 
         return layer.module.register_forward_pre_hook(before)
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._source, self._converted = lambda: None, torch.empty(0)
+
     def _convert(self, inputs: Tensor) -> Tensor:
         if self._source() is not inputs or self._version != inputs._version:
             self._source, self._version = weakref.ref(inputs), inputs._version

