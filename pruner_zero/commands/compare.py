@@ -8,6 +8,7 @@ import json
 import statistics as numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,12 +19,14 @@ from pruner_zero.commands.display import Display
 from pruner_zero.commands.methods import resolve_method_argument
 from pruner_zero.commands.schema import CompareCommandConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
+from pruner_zero.commands.workload import workload
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
 from pruner_zero.model.perplexity import check_dense, perplexity
+from pruner_zero.model.placement import check_memory
 from pruner_zero.model.prune import prune
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.sparsity import parse_sparsity
@@ -49,9 +52,10 @@ usage: pruner-zero compare [KEY=VALUE ...]
   model=…  corpus=…  calibration=quick|full     as for search
   windows=8  length=512         of the test split, spread evenly; windows=null takes all of it
   output=FOLDER  device=auto|cpu|cuda
+  memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
 """
 
-_LISTS = ("methods", "sparsity", "seeds", "output", "device", "cache")
+_LISTS = ("methods", "sparsity", "seeds", "output", "device", "memory", "cache")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
         raise UserError("compare needs at least one method, one sparsity and one seed")
     if (config.windows is not None and config.windows < 1) or config.length < 2:
         raise UserError("windows must be at least 1 and length at least 2")
+    check_memory(config.memory)
     if config.device != "auto":
         resolve_device(config.device)
     seeds: list[int | None] = list(config.seeds)
@@ -129,6 +134,7 @@ def _resume(output: Path, cfg: DictConfig, log: Path) -> dict[tuple[Any, ...], d
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     for name in _LISTS:
         settings.pop(name)
+    settings["calibration"].pop("checkpointing")
     file = output / "settings.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
@@ -153,21 +159,32 @@ def _measure(
     log: Path,
     display: Display,
 ) -> None:
-    bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
+    reads = {name for cell in missing if cell.sparsity for name in _reads(config, cell)}
+    bench = open_workbench(
+        config.model,
+        config.corpus,
+        config.device,
+        config.cache,
+        display,
+        config.memory,
+        workload([(config.windows, config.length)], config.calibration, reads, host_copy=True),
+    )
     layers = prunable_layers(bench.model)
     for sparsity in config.sparsity:
         parse_sparsity(sparsity).check(layers)
     test_ids = bench.windows("test", config.length, config.windows)
-    dense_value = perplexity(bench.model, test_ids, window=config.length)
+    dense_value = bench.with_room(lambda: perplexity(bench.model, test_ids, window=config.length))
     if warning := check_dense(dense_value):
         display.say(f"warning: {warning}")
     dense = DenseWeights(layers)
     # By seed, so that a seed's statistics are loaded once.
     for number, cell in enumerate(sorted(missing, key=lambda c: -1 if c.seed is None else c.seed)):
-        try:
-            record = _fill(config, bench, cell, test_ids, dense_value, display)
-        finally:
-            dense.restore()
+
+        def fill(cell: Cell = cell) -> dict[str, Any]:
+            with dense.lent():
+                return _fill(config, bench, cell, test_ids, dense_value, display)
+
+        record = bench.with_room(fill, beside=partial(dense.to, "cpu"))
         done[cell.key] = record
         with log.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record, allow_nan=False) + "\n")
@@ -176,6 +193,12 @@ def _measure(
         seed = "" if cell.seed is None else f", seed {cell.seed}"
         display.say(f"{number + 1}/{len(missing)} {cell.method}{at}{seed}: {shown}")
     write_json(log.parent / "provenance.json", provenance(bench.device))
+
+
+def _reads(config: CompareCommandConfig, cell: Cell) -> frozenset[str]:
+    """The measured terminals that a cell's method takes from the dense model."""
+    method = resolve_method_argument(_split(cell.method)[0])
+    return method.reads_of_dense(config.mode) & MEASURED_TERMINALS
 
 
 def _fill(
@@ -197,7 +220,7 @@ def _fill(
         return {**record, "perplexity": dense_value}
     name, update = _split(cell.method)
     seed = cell.seed if cell.seed is not None else config.seeds[0]
-    dense = resolve_method_argument(name).reads_of_dense(config.mode) & MEASURED_TERMINALS
+    dense = _reads(config, cell)
     statistics = None
     if dense or config.allocation == "owl":
         statistics = calibrated(bench, config.calibration, seed, display, dense)

@@ -13,13 +13,14 @@ from torch import nn
 
 from pruner_zero.assets import cache_directory
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.pruned import checked_method, needs_text, pruned
+from pruner_zero.commands.pruned import checked_method, needs_text, pruned, pruning_work
 from pruner_zero.commands.schema import EvaluateCommandConfig
 from pruner_zero.commands.setup import open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.model.loading import load_model, resolve_device
 from pruner_zero.model.methods import Method
+from pruner_zero.model.placement import check_memory
 from pruner_zero.model.zeroshot import (
     Accuracy,
     TaskScore,
@@ -53,6 +54,7 @@ usage: pruner-zero evaluate [KEY=VALUE ...]
   limit=100                     questions per task (default: all)
   num_fewshot=null              solved examples in the prompt (default: each task's own)
   batch_size=8  output=FOLDER  device=auto|cpu|cuda
+  memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
 """
 
 
@@ -105,6 +107,7 @@ def _checked(config: EvaluateCommandConfig, output: Path) -> Method | None:
         value = getattr(config, key)
         if value is not None and value < least:
             raise UserError(f"{key} must be at least {least}")
+    check_memory(config.memory)
     if config.device != "auto":
         resolve_device(config.device)
     if config.metric in (None, "none"):
@@ -116,6 +119,7 @@ def _model(
     config: EvaluateCommandConfig, method: Method | None, display: Display
 ) -> tuple[nn.Module, Any, dict[str, Any] | None]:
     """Load the model and prune it; text is loaded only for a method that reads it."""
+    texts = [(config.batch_size, 512)]
     if method is None or not needs_text(config, method):
         model, tokenizer = load_model(
             config.model.path or config.model.name,
@@ -123,10 +127,20 @@ def _model(
             None if config.device == "auto" else config.device,
             Path(config.cache) if config.cache else cache_directory(),
             display.say,
+            config.memory,
+            pruning_work(config, method, texts),
         )
         bench = None
     else:
-        bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
+        bench = open_workbench(
+            config.model,
+            config.corpus,
+            config.device,
+            config.cache,
+            display,
+            config.memory,
+            pruning_work(config, method, texts),
+        )
         model, tokenizer = cast(Any, bench.model), bench.tokenizer
     if method is None:
         return model, tokenizer, None

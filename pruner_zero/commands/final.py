@@ -111,13 +111,16 @@ def _of_method(place: Place, name: str) -> tuple[dict[str, Any], dict[str, float
     if isinstance(method.metric, Metric):
         scope = own_scope(pattern)
         return _row(place, name, method.metric, scope), _of_metric(place, method.metric, scope)
-    with worker.dense.lent():
-        prune(worker.model, method, str(pattern), calibration=place.calibration)
-        values = {
-            corpus: perplexity(worker.model, ids, window=ids.shape[1], head=worker.head)
-            for corpus, ids in place.tests.items()
-        }
-    return _row(place, name, None, None), values
+
+    def values() -> dict[str, float]:
+        with worker.dense.lent():
+            prune(worker.model, method, str(pattern), calibration=place.calibration)
+            return {
+                corpus: perplexity(worker.model, ids, window=ids.shape[1], head=worker.head)
+                for corpus, ids in place.tests.items()
+            }
+
+    return _row(place, name, None, None), worker.with_room(values)
 
 
 def own_scope(pattern: SparsityPattern) -> str | None:

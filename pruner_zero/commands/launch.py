@@ -78,8 +78,9 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
             raise SystemExit(2) from None
         except torch.OutOfMemoryError as error:
             print(
-                f"error: out of memory ({_first_line(error)}): set model.dtype=bfloat16, shorter "
-                "windows (fitness.length, test.length, length), or device=cpu",
+                f"error: out of memory ({_first_line(error)}): set memory=blockwise, "
+                "model.dtype=bfloat16, shorter windows (fitness.length, test.length, length), or "
+                "device=cpu",
                 file=sys.stderr,
             )
             raise SystemExit(2) from None

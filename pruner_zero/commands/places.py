@@ -17,9 +17,11 @@ from pruner_zero.commands.setup import (
     ledger_context,
     open_workbench,
 )
+from pruner_zero.commands.workload import workload
 from pruner_zero.data.corpus import Corpus, load_corpus
 from pruner_zero.metric import terminal_set
 from pruner_zero.model.layers import prunable_layers
+from pruner_zero.model.memory import Workload
 from pruner_zero.model.sparsity import SparsityPattern
 from pruner_zero.search.joint import JointWorker
 from pruner_zero.search.worker import WHOLE, FitnessWorker
@@ -67,7 +69,13 @@ def open_places(
     benches = {config.model.path or config.model.name: bench}
     for name in config.fitness.models:
         benches[name] = open_workbench(
-            ModelConfig(name), config.corpus, config.device, config.cache, display
+            ModelConfig(name),
+            config.corpus,
+            config.device,
+            config.cache,
+            display,
+            config.memory,
+            search_work(config),
         )
     for one in benches.values():
         for pattern in patterns:
@@ -82,6 +90,13 @@ def open_places(
         for name, one in benches.items()
         for place in _places(config, name, one, patterns, others, display)
     ]
+
+
+def search_work(config: SearchCommandConfig) -> Workload:
+    """What a search will ask of the memory."""
+    parts = (config.fitness, config.validation, config.test)
+    texts = [(part.windows, part.length) for part in parts]
+    return workload(texts, config.calibration, {"G", "X"} | _terminals(config))
 
 
 def evaluator(places: Sequence[Place]) -> FitnessWorker | JointWorker:
@@ -117,7 +132,15 @@ def _places(
         racing = WHOLE if joint else fitness.racing
         workers.append(
             FitnessWorker(
-                bench.model, statistics, ids, pattern, racing, ledger, dense, fitness.reuse
+                bench.model,
+                statistics,
+                ids,
+                pattern,
+                racing,
+                ledger,
+                dense,
+                fitness.reuse,
+                bench.on_full,
             )
         )
     calibration = calibration_ids(bench, config.calibration, config.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,12 +16,14 @@ from pruner_zero.commands.methods import resolve_method_argument
 from pruner_zero.commands.plan_report import present_plan
 from pruner_zero.commands.schema import PlanCommandConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
+from pruner_zero.commands.workload import workload
 from pruner_zero.errors import UserError
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
 from pruner_zero.model.methods import Method
 from pruner_zero.model.perplexity import check_dense, negative_log_likelihoods, perplexity_of
+from pruner_zero.model.placement import check_memory
 from pruner_zero.model.prune import prune
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.sparsity import NofM, parse_sparsity
@@ -43,6 +46,7 @@ usage: pruner-zero plan [KEY=VALUE ...]
   patterns=[unstructured,4:8,2:4]
   resolution=0.01               step of unstructured sparsity
   calibration=quick|full  windows=16  length=512  seed=0  output=FOLDER
+  memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
 """
 
 
@@ -64,13 +68,22 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     _check(config)
     if (output / "plan.json").exists():
         raise UserError(f"{output} already holds a plan: give another output")
-    bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
+    terminals = {name for method in methods for name in method.reads_of_dense("one_shot")}
+    bench = open_workbench(
+        config.model,
+        config.corpus,
+        config.device,
+        config.cache,
+        display,
+        config.memory,
+        workload([(config.windows, config.length)], config.calibration, terminals, host_copy=True),
+    )
     layers = prunable_layers(bench.model)
     patterns = [p for p in config.patterns if p != "unstructured"]
     for pattern in patterns:
         parse_sparsity(pattern).check(layers)
     ids = bench.windows("validation", config.length, config.windows)
-    losses, tokens = _losses(bench, ids)
+    losses, tokens = bench.with_room(lambda: _losses(bench, ids))
     dense = perplexity_of(sum(losses), sum(tokens))
     if warning := check_dense(dense):
         display.say(f"warning: {warning}")
@@ -88,16 +101,19 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
             sparsity: str, ratio: float, method: Method = method, statistics: Any = statistics,
             calibration: Tensor = calibration, name: str = name,
         ) -> Probe:  # fmt: skip
+            def pruned_losses() -> list[float]:
+                with weights.lent():
+                    prune(
+                        bench.model, method, sparsity, calibration=calibration,
+                        statistics=statistics, mode="one_shot" if method.metric else "sequential",
+                    )  # fmt: skip
+                    return _losses(bench, ids)[0]
+
             try:
-                prune(
-                    bench.model, method, sparsity, calibration=calibration, statistics=statistics,
-                    mode="one_shot" if method.metric else "sequential",
-                )  # fmt: skip
-                probe = compare_losses(sparsity, ratio, _losses(bench, ids)[0], losses, tokens)
+                values = bench.with_room(pruned_losses, beside=partial(weights.to, "cpu"))
             except InvalidScores as failure:
                 raise UserError(f"metric {name} cannot prune this model: {failure}") from failure
-            finally:
-                weights.restore()
+            probe = compare_losses(sparsity, ratio, values, losses, tokens)
             display.say(
                 f"  {name} at {sparsity}: perplexity {probe.perplexity:.2f} ({_signed(probe)})"
             )
@@ -152,6 +168,7 @@ def _check(config: PlanCommandConfig) -> None:
         raise UserError("plan needs 0 < resolution <= highest < 1")
     if (config.windows is not None and config.windows < 1) or config.length < 2:
         raise UserError("windows must be at least 1 and length at least 2")
+    check_memory(config.memory)
     if config.device != "auto":
         resolve_device(config.device)
 

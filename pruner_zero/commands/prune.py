@@ -12,14 +12,16 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.model_card import model_card
-from pruner_zero.commands.pruned import checked_method, pruned
+from pruner_zero.commands.pruned import checked_method, pruned, pruning_work
 from pruner_zero.commands.schema import PruneCommandConfig
 from pruner_zero.commands.setup import open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
+from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import quiet_libraries, resolve_device
 from pruner_zero.model.perplexity import check_dense, perplexity
+from pruner_zero.model.placement import place
 from pruner_zero.model.prune_report import PruneReport, count_zeros
 from pruner_zero.provenance import provenance
 
@@ -37,6 +39,7 @@ usage: pruner-zero prune output=FOLDER [KEY=VALUE ...]
   mode=sequential|one_shot  update=none|obs  scope=…  allocation=uniform|owl
   corpus=…  calibration=quick|full  seed=0      the calibration text
   windows=8  length=512         of the test split, for the perplexities
+  memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
 """
 
 ZEROS = (
@@ -63,15 +66,23 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
         resolve_device(config.device)
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} is not empty: give another output")
-    bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
+    bench = open_workbench(
+        config.model,
+        config.corpus,
+        config.device,
+        config.cache,
+        display,
+        config.memory,
+        pruning_work(config, method, [(config.windows, config.length)]),
+    )
     model = cast(Any, bench.model)
     ids = bench.windows("test", config.length, config.windows)
-    dense = perplexity(model, ids, window=config.length)
+    dense = bench.with_room(lambda: perplexity(model, ids, window=config.length))
     if warning := check_dense(dense):
         display.say(f"warning: {warning}")
     display.say(f"dense perplexity {dense:.2f} on {_place(bench.corpus.name, ids)}")
     report, facts = pruned(config, method, model, bench, display)
-    value = perplexity(model, ids, window=config.length)
+    value = bench.with_room(lambda: perplexity(model, ids, window=config.length))
     display.say(f"pruned perplexity {value:.2f}")
 
     output.mkdir(parents=True, exist_ok=True)
@@ -97,7 +108,8 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
     }
     write_json(output / "pruning.json", record)
     write_atomic(output / "README.md", model_card(record, report, ZEROS))
-    _verify(output, report, value, ids, bench.device, display)
+    memory = "blockwise" if hosted_blocks(model) else "resident"
+    _verify(output, report, value, ids, bench.device, memory, display)
     display.say(ZEROS)
     display.say(f"load it with AutoModelForCausalLM.from_pretrained('{output}')")
 
@@ -108,12 +120,13 @@ def _verify(
     expected: float,
     ids: Tensor,
     device: torch.device,
+    memory: str,
     display: Display,
 ) -> None:
     """Load the written model and compare zeros and perplexity with those in memory."""
     with quiet_libraries():
         loaded: nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
-    loaded.to(device)
+    place(loaded, device, memory)
     found = count_zeros(prunable_layers(loaded))
     wrong = [a.name for a, b in zip(report.layers, found, strict=True) if a.zeros != b.zeros]
     if wrong:
@@ -132,7 +145,7 @@ def _verify(
 def _command(cfg: DictConfig) -> str:
     """The command that repeats this, with every setting that is not a path of this machine."""
     flat = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    for local in ("cache", "output", "device"):
+    for local in ("cache", "output", "device", "memory"):
         flat.pop(local)
     parts = [f"{key}={_text(value)}" for key, value in _leaves(flat)]
     return "pruner-zero prune " + " ".join(parts)

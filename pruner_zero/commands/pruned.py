@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -11,9 +12,12 @@ from pruner_zero.commands.display import Display
 from pruner_zero.commands.methods import resolve_method_argument
 from pruner_zero.commands.schema import PruningConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids
+from pruner_zero.commands.workload import workload
 from pruner_zero.errors import UserError
 from pruner_zero.model.masks import InvalidScores
+from pruner_zero.model.memory import Workload
 from pruner_zero.model.methods import Method, resolve_pattern
+from pruner_zero.model.placement import check_memory
 from pruner_zero.model.prune import check_options, prune
 from pruner_zero.model.prune_report import PruneReport
 from pruner_zero.model.statistics import MEASURED_TERMINALS
@@ -28,6 +32,7 @@ def checked_method(config: PruningConfig) -> Method:
     method = resolve_method_argument(str(config.metric))
     pattern = resolve_pattern(method, config.sparsity, config.scope)
     check_options(method, pattern, config.mode, config.update, config.allocation)
+    check_memory(config.memory)
     return method
 
 
@@ -35,6 +40,14 @@ def needs_text(config: PruningConfig, method: Method) -> bool:
     """Whether pruning reads calibration text."""
     measured = method.metric is None or bool(method.reads & MEASURED_TERMINALS)
     return measured or config.update == "obs" or config.allocation == "owl"
+
+
+def pruning_work(
+    config: PruningConfig, method: Method | None, texts: Sequence[tuple[int | None, int]]
+) -> Workload:
+    """What pruning by these settings and measuring texts will ask of the memory."""
+    terminals = method.reads_of_dense(config.mode) if method else ()
+    return workload(texts, config.calibration, terminals, copy=False)
 
 
 def pruned(

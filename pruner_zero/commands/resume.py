@@ -12,8 +12,9 @@ from pruner_zero.errors import UserError
 from pruner_zero.search.run_folder import RunFolder
 
 # What may differ between a run and its continuation: how long it goes on, and where.
-_FREE = ("resume", "device", "cache", "ledger", "search.generations", "search.evaluations",
-         "search.minutes", "search.stagnation", "test", "validation")  # fmt: skip
+_FREE = ("resume", "device", "memory", "calibration.checkpointing", "cache", "ledger",
+         "search.generations", "search.evaluations", "search.minutes", "search.stagnation", "test",
+         "validation")  # fmt: skip
 
 
 def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:

@@ -32,12 +32,17 @@ class CorpusConfig:
 
 @dataclass
 class CalibrationConfig:
-    """The sequences on which G and X are measured, from the calibration split."""
+    """The sequences on which G and X are measured, from the calibration split.
+
+    ``checkpointing`` recomputes activations in the backward pass instead of keeping them; null
+    does so where they do not fit. The numbers are the same.
+    """
 
     sequences: int = 16
     length: int = 512
     gradient_norm: str = "l2"
     gradient_scale: float = 100.0
+    checkpointing: bool | None = None
 
 
 @dataclass
@@ -101,6 +106,7 @@ class SearchCommandConfig:
     simplify: str = "rank"
     seed: int = 0
     device: str = "auto"
+    memory: str = "auto"
     resume: str | None = None
     ledger: str | None = None
     cache: str | None = None
@@ -122,6 +128,7 @@ class CompareCommandConfig:
     windows: int | None = 8
     length: int = 512
     device: str = "auto"
+    memory: str = "auto"
     cache: str | None = None
     output: str = "???"
 
@@ -141,6 +148,7 @@ class PruningConfig:
     allocation: str = "uniform"
     seed: int = 0
     device: str = "auto"
+    memory: str = "auto"
     cache: str | None = None
     output: str = "???"
 
@@ -180,6 +188,7 @@ class PlanCommandConfig:
     windows: int | None = 16
     length: int = 512
     device: str = "auto"
+    memory: str = "auto"
     cache: str | None = None
     output: str = "???"
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import measure_tests, validate
 from pruner_zero.commands.outcome import counts, present, savings
-from pruner_zero.commands.places import Place, evaluator, open_places
+from pruner_zero.commands.places import Place, evaluator, open_places, search_work
 from pruner_zero.commands.resume import open_run
 from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.setup import open_workbench
@@ -22,6 +22,7 @@ from pruner_zero.metric import operator_set, terminal_set
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.methods import resolve_method
 from pruner_zero.model.perplexity import check_dense
+from pruner_zero.model.placement import check_memory
 from pruner_zero.model.sparsity import NofM, SparsityPattern, Unstructured, parse_sparsity
 from pruner_zero.provenance import device_name, provenance
 from pruner_zero.search.algorithms import SearchAlgorithm, make_algorithm
@@ -65,6 +66,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
   ledger=null|FILE|off       evaluations known from earlier runs are not computed again
   seed=0  device=auto|cpu|cuda
+  memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
   resume=auto|RUN_FOLDER     continue the last unfinished run of these settings, or that one
 
   -m, --multirun   sweep: pruner-zero search -m seed=1,2,3 search.population_size=20,50
@@ -93,7 +95,15 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     patterns = _checked(config)
     folder, continued = open_run(cfg, output)
     display.say(f"run folder {folder.path}")
-    bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
+    bench = open_workbench(
+        config.model,
+        config.corpus,
+        config.device,
+        config.cache,
+        display,
+        config.memory,
+        search_work(config),
+    )
     places = open_places(config, bench, patterns, display)
     worker = evaluator(places)
     wanted = ", ".join(map(str, patterns))
@@ -176,6 +186,7 @@ def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
             least = 2 if key == "length" else 1
             if value is not None and value < least:
                 raise UserError(f"{group}.{key} must be at least {least}")
+    check_memory(config.memory)
     if config.device != "auto":
         resolve_device(config.device)
     if config.fitness.sparsity and config.scope:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +18,31 @@ from pruner_zero.data.corpus import Corpus, load_corpus
 from pruner_zero.data.windows import calibration_windows, consecutive_windows, spread_windows
 from pruner_zero.errors import UserError
 from pruner_zero.metric import TERMINALS
+from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
+from pruner_zero.model.memory import Workload
+from pruner_zero.model.perplexity import default_batch
+from pruner_zero.model.placement import check_memory, place, with_room
 from pruner_zero.model.statistics import Statistics, measure_statistics
 from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
 from pruner_zero.search.ledger import Ledger, LedgerContext
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Workbench:
-    """A loaded model, its tokenizer and a corpus, with the cache folder that they came from."""
+    """A loaded model, its tokenizer and a corpus, with the cache folder that they came from.
+
+    ``on_full`` announces that the model's blocks move to the host because the device is out of
+    memory; None where that may not happen.
+    """
 
     model: nn.Module
     tokenizer: Any
     corpus: Corpus
     cache: Path
+    on_full: Callable[[], None] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -45,11 +57,47 @@ class Workbench:
             return consecutive_windows(tokens, length, None, setting)
         return spread_windows(tokens, length, count, setting)
 
+    def with_room(
+        self, action: Callable[[], Result], beside: Callable[[], None] = lambda: None
+    ) -> Result:
+        """Do something that can be repeated; when the device is full, with blocks on the host.
+
+        Args:
+            action: what is done.
+            beside: what else makes room on the device.
+        """
+
+        def make_room() -> None:
+            if self.on_full:
+                self.on_full()
+            place(self.model, self.device, "blockwise")
+            beside()
+
+        movable = self.on_full is not None and hosted_blocks(self.model) is None
+        return with_room(action, make_room if movable else None)
+
 
 def open_workbench(
-    model: ModelConfig, corpus: CorpusConfig, device: str, cache: str | None, display: Display
+    model: ModelConfig,
+    corpus: CorpusConfig,
+    device: str,
+    cache: str | None,
+    display: Display,
+    memory: str = "auto",
+    work: Workload | None = None,
 ) -> Workbench:
-    """Load text first (its mistakes are cheap to find), then the model."""
+    """Load text first (its mistakes are cheap to find), then the model.
+
+    Args:
+        model: which.
+        corpus: which.
+        device: where.
+        cache: folder, or None for the user's own.
+        display: says what happens.
+        memory: ``auto``, ``resident`` or ``blockwise``.
+        work: what will run, for the prediction of the peak memory.
+    """
+    check_memory(memory)
     folder = Path(cache) if cache else cache_directory()
     text = load_corpus(corpus.name, corpus.files, folder, display.say)
     where = resolve_device(None if device == "auto" else device)
@@ -59,8 +107,15 @@ def open_workbench(
         where,
         folder,
         display.say,
+        memory,
+        work and replace(work, batch=default_batch(where, work.window)),
     )
-    return Workbench(network, tokenizer, text, folder)
+    on_full = None
+    if memory == "auto":
+        on_full = partial(
+            display.say, "out of memory on the device: going on with memory=blockwise"
+        )
+    return Workbench(network, tokenizer, text, folder, on_full)
 
 
 def calibration_ids(bench: Workbench, config: CalibrationConfig, seed: int) -> Tensor:
@@ -111,10 +166,18 @@ def calibrated(
                 norm="l1" if config.gradient_norm == "l1" else "l2",
                 scale=config.gradient_scale,
                 progress=progress,
+                checkpointing=config.checkpointing,
             )
 
-    folder = bench.cache / "statistics"
-    return cached_statistics(folder, key, {"G", "X", *terminals}, measure, display.say)
+    # G of a model that is larger than its device is measured for those alone that read it.
+    usual = set() if hosted_blocks(bench.model) else {"G", "X"}
+    return cached_statistics(
+        bench.cache / "statistics",
+        key,
+        {*usual, *terminals},
+        lambda missing: bench.with_room(lambda: measure(missing)),
+        display.say,
+    )
 
 
 def ledger_context(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pruner_zero.errors import OutOfDeviceMemory
 from pruner_zero.model.chain import DecoderChain
 from pruner_zero.model.head import CausalHead
 
@@ -90,10 +91,19 @@ def flown_head(head: CausalHead, ids: Tensor | Sequence[Tensor]) -> CausalHead:
 
     Returns:
         A head whose ``hidden`` knows these sequences, and only these.
+
+    Raises:
+        OutOfDeviceMemory: not even one block fits beside the hidden states.
     """
-    flow = BlockFlow(head.model, ids)
-    for block in range(len(flow.blocks)):
-        flow.run(block, keep=True)
+    try:
+        flow = BlockFlow(head.model, ids)
+        for block in range(len(flow.blocks)):
+            flow.run(block, keep=True)
+    except torch.OutOfMemoryError as error:
+        raise OutOfDeviceMemory(
+            f"out of memory with one block and {len(ids)} windows of {len(ids[0])} tokens: set "
+            "fewer or shorter windows, or model.dtype=bfloat16"
+        ) from error
     return replace(head, decoder=FlownDecoder(flow.chain, flow.rows, flow.hidden))
 
 

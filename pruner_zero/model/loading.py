@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -151,7 +151,10 @@ def _load(name: str, dtype: torch.dtype, cache: Path, announce: Announce) -> tup
     """Find out what `name` is and load it on the CPU; a random LLaMA has shapes alone as yet."""
     if name == RANDOM_TINY_NAME:
         model, tokenizer = random_tiny()
-        return cast(Any, model).to(dtype=dtype), tokenizer
+        for parameter in model.parameters():
+            # Not model.to(dtype): frequencies of positions stay float32, as in a loaded checkpoint.
+            parameter.data = parameter.data.to(dtype)
+        return model, tokenizer
     if name in RANDOM_LLAMAS:
         return llama_skeleton(name, dtype)
     if name == EMBEDDED_NAME:

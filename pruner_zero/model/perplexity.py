@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pruner_zero.errors import UserError
+from pruner_zero.errors import OutOfDeviceMemory, UserError
 from pruner_zero.model.flow import flown_head
 from pruner_zero.model.head import CausalHead, check_length
 from pruner_zero.model.hosted import hosted_blocks
@@ -97,26 +97,31 @@ def negative_log_likelihoods(
     check_length(head, min(window, ids.shape[1]))
     windows = _windows(ids, window)
     if batch is None:
-        wide = head.device.type == "cuda"
-        batch = max(1, _CUDA_TOKENS_PER_BATCH // window) if wide else 1
+        batch = default_batch(head.device, window)
     sums = torch.zeros(len(windows), dtype=torch.float64)
     tokens = torch.tensor([len(piece) - 1 for piece in windows], dtype=torch.int64)
     with torch.no_grad(), evaluation_mode(model):
         if hosted_blocks(model) and head.decoder is not None:
             head, batch = flown_head(head, windows), 1
-        done = 0
+        done = failures = 0
         while done < len(windows):
             same = _same_length(windows, done, batch)
             rows = torch.stack(windows[done : done + same])
             try:
                 sums[done : done + same] = _losses(head, rows, chunk)
             except torch.OutOfMemoryError:
-                batch, chunk = _smaller(same, chunk, window)
+                failures += 1
+                batch, chunk = _smaller(same, chunk, window, failures)
                 continue
             done += same
             if progress:
                 progress(done, len(windows))
     return sums, tokens
+
+
+def default_batch(device: torch.device, window: int) -> int:
+    """Windows per forward pass: one on the CPU, about 16 k tokens on CUDA."""
+    return max(1, _CUDA_TOKENS_PER_BATCH // window) if device.type == "cuda" else 1
 
 
 def check_dense(value: float) -> str | None:
@@ -168,14 +173,15 @@ def _losses(head: CausalHead, ids: Tensor, chunk: int | None) -> Tensor:
     return losses.view(len(ids), -1).double().sum(dim=1).cpu()
 
 
-def _smaller(batch: int, chunk: int | None, window: int) -> tuple[int, int | None]:
-    """Half the batch, then a small chunk, after the device ran out of memory; then an error."""
+def _smaller(batch: int, chunk: int | None, window: int, failures: int) -> tuple[int, int | None]:
+    """Half the batch, then one window and a small chunk, after out of memory; then an error."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if batch > 1:
+    if batch > 1 and failures == 1:
         return batch // 2, chunk
-    if chunk is None or chunk > _SMALL_CHUNK:
+    if batch > 1 or chunk is None or chunk > _SMALL_CHUNK:
         return 1, _SMALL_CHUNK
-    raise UserError(
-        f"out of memory with one window of {window} tokens: set a smaller window or dtype"
+    raise OutOfDeviceMemory(
+        f"out of memory with one window of {window} tokens: set memory=blockwise, or a smaller "
+        "window or dtype"
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import nn
 
 from pruner_zero.assets import Announce, silent
-from pruner_zero.errors import UserError, suggest
+from pruner_zero.errors import OutOfDeviceMemory, UserError, suggest
 from pruner_zero.model.head import chunk_tokens
 from pruner_zero.model.hosted import HostedBlocks, hosted_blocks
 from pruner_zero.model.memory import MARGIN, Need, Shapes, Workload, free_memory, predict
 
 MEMORY = ("auto", "resident", "blockwise")
+Result = TypeVar("Result")
 
 
 def check_memory(memory: str) -> None:
@@ -85,6 +89,39 @@ def place(model: nn.Module, device: torch.device, memory: str) -> None:
         HostedBlocks(model, device)
     elif memory == "resident":
         model.to(device)
+
+
+def with_room(action: Callable[[], Result], make_room: Callable[[], None] | None) -> Result:
+    """Do something that may run out of memory.
+
+    Args:
+        action: what is done; it can be done again when it fails.
+        make_room: called once after a failure, then the action runs again; None when there is no
+            room to be made.
+
+    Returns:
+        What the action returns.
+
+    Raises:
+        OutOfDeviceMemory: there is no room; the message names settings.
+    """
+    try:
+        return action()
+    except torch.OutOfMemoryError as error:
+        if make_room is None:
+            first = str(error).strip().split("\n")[0]
+            raise OutOfDeviceMemory(
+                f"out of memory ({first}): set memory=blockwise, model.dtype=bfloat16 or shorter "
+                "windows"
+            ) from error
+    except OutOfDeviceMemory:
+        if make_room is None:
+            raise
+    # Outside the clauses above nothing holds the failed attempt's tensors.
+    make_room()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return with_room(action, None)
 
 
 def _total(need: Need, device: torch.device) -> int:

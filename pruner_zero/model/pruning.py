@@ -70,6 +70,10 @@ class DenseWeights:
         finally:
             self.restore(touched)
 
+    def to(self, device: torch.device | str) -> None:
+        """Keep the dense weights on another device."""
+        self._dense = {name: weight.to(device) for name, weight in self._dense.items()}
+
     @contextmanager
     def lent(self) -> Iterator[None]:
         """The model may be changed at will inside a ``with`` block; it is dense after it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,11 @@ from pruner_zero.metric import Metric
 from pruner_zero.model.digest import MaskDigest
 from pruner_zero.model.head import CausalHead
 from pruner_zero.model.hosted import hosted_blocks
-from pruner_zero.model.hosted_weights import dense_weights
+from pruner_zero.model.hosted_weights import HostedWeights, dense_weights
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
 from pruner_zero.model.masks import InvalidScores, LayerMask, prune_masks
 from pruner_zero.model.perplexity import negative_log_likelihoods, perplexity_of
+from pruner_zero.model.placement import place, with_room
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.scoring import scorer
 from pruner_zero.model.sparsity import SparsityPattern, Unstructured, with_scope
@@ -46,6 +47,8 @@ class FitnessWorker:
         dense: the dense weights, if another worker of this model has a copy of them already.
         reuse: False charges masks that are known in this run like new ones, as a search without
             identity by masks would; for studies of what that identity saves.
+        on_full: called when the device is out of memory, before the model's blocks move to the
+            host and the evaluation runs again; None makes that an error.
 
     Raises:
         UserError: when the pattern does not fit a layer, before any work.
@@ -61,6 +64,7 @@ class FitnessWorker:
         ledger: LedgerContext | None = None,
         dense: DenseWeights | None = None,
         reuse: bool = True,
+        on_full: Callable[[], None] | None = None,
     ) -> None:
         """Copy the dense weights; nothing is computed yet."""
         self.model = model
@@ -71,6 +75,7 @@ class FitnessWorker:
         self.racing = racing
         self.ledger = ledger
         self.reuse = reuse
+        self.on_full = on_full
         self.head = CausalHead.of(model)
         self.statistics = statistics if hosted_blocks(model) else statistics.to(self.head.device)
         self.dense = dense or dense_weights(model, self.layers)
@@ -108,9 +113,9 @@ class FitnessWorker:
         fingerprint = self.probe.fingerprint(metric, pattern)
         if fingerprint:
             self._fingerprints.add(fingerprint)
-        result = self._known(key)
+        result = self._known(key) or self._from_ledger(key, rival)
         if result is None:
-            result = self._from_ledger(key, rival) or self._from_model(metric, pattern, key, rival)
+            result = self.with_room(lambda: self._from_model(metric, pattern, key, rival))
         if result.digest and result.digest not in self._results:
             self._results[result.digest] = result
             self._digests[key] = result.digest
@@ -132,6 +137,9 @@ class FitnessWorker:
             ids: [N, L] int64.
             scope: whose scores compete, None for the pattern's own.
         """
+        return self.with_room(lambda: self._perplexity_of(metric, ids, scope))
+
+    def _perplexity_of(self, metric: Metric | None, ids: Tensor, scope: str | None) -> float:
         if metric is None:
             return _perplexity(self._losses(ids), ids)
         score = scorer(metric, self.statistics, self.dense)
@@ -245,6 +253,18 @@ class FitnessWorker:
             complete=run.complete,
             known_by=known_by,
         )
+
+    def with_room(self, action: Callable[[], Any]) -> Any:
+        """Do something; when the device is full, go on with the blocks on the host."""
+        movable = self.on_full is not None and not isinstance(self.dense, HostedWeights)
+        return with_room(action, self._to_host if movable else None)
+
+    def _to_host(self) -> None:
+        if self.on_full:
+            self.on_full()
+        place(self.model, self.head.device, "blockwise")
+        self.dense = dense_weights(self.model, self.layers)
+        self.statistics = self.statistics.to("cpu")
 
     def _losses(self, ids: Tensor) -> list[float]:
         nll, _ = negative_log_likelihoods(self.model, ids, window=ids.shape[1], head=self.head)

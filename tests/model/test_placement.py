@@ -54,7 +54,7 @@ def test_the_line_has_all_parts_with_units(choose, needs):
 def test_weights_that_cannot_fit_are_refused_with_the_other_choice(choose, needs):
     with pytest.raises(UserError, match=r"for weights alone, .* set memory=blockwise \(2\.\d+ MB"):
         choose("resident", needs["resident"].fixed - 1)
-    with pytest.raises(UserError, match="choose model.dtype=bfloat16 or a smaller model"):
+    with pytest.raises(UserError, match="or a smaller model"):
         choose("auto", needs["blockwise"].fixed - 1)
     with pytest.raises(UserError, match="unknown memory 'blokwise': did you mean 'blockwise'"):
         choose("blokwise", 1e9)
