@@ -6,8 +6,10 @@ import pytest
 import torch
 from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
-from pruner_zero.errors import UserError
+from pruner_zero.errors import OutOfDeviceMemory, UserError
+from pruner_zero.model.flow import BlockFlow
 from pruner_zero.model.head import CausalHead
+from pruner_zero.model.hosted import HostedBlocks
 from pruner_zero.model.perplexity import (
     check_dense,
     negative_log_likelihoods,
@@ -133,6 +135,23 @@ def test_out_of_memory_halves_the_batch_then_names_the_setting(tiny, ids, monkey
     with pytest.raises(UserError, match="smaller window"):
         perplexity(tiny, ids, batch=2, head=head)
     assert sizes == [2, 1, 1]  # the last one with a smaller chunk
+    sizes.clear()
+    eight = ids[[0] * 8]
+    with pytest.raises(OutOfDeviceMemory, match="set memory=blockwise"):
+        perplexity(tiny, eight, batch=8, head=head)
+    assert sizes == [8, 4, 1]  # the batch is halved once
+
+
+def test_out_of_memory_with_one_block_names_the_windows(tiny, ids, monkeypatch):
+    HostedBlocks(tiny, torch.device("cpu"))
+    head = CausalHead.of(tiny)
+
+    def hungry(self, block, keep):
+        raise torch.OutOfMemoryError("no")
+
+    monkeypatch.setattr(BlockFlow, "run", hungry)
+    with pytest.raises(OutOfDeviceMemory, match="one block and 3 windows of 12 tokens: set fewer"):
+        perplexity(tiny, ids, head=head)
 
 
 def test_an_absurd_dense_model_is_called_so():

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from pruner_zero.errors import UserError
+from pruner_zero.errors import OutOfDeviceMemory, UserError
 from pruner_zero.metric import Metric
+from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.layers import prunable_layers
+from pruner_zero.model.masks import prune_masks
 from pruner_zero.model.perplexity import perplexity
+from pruner_zero.model.placement import place
 from pruner_zero.model.sparsity import SCOPES, NofM, Unstructured
 from pruner_zero.model.statistics import measure_statistics
 from pruner_zero.model.tiny import random_tiny
@@ -203,3 +207,47 @@ def test_without_reuse_known_masks_are_charged_like_new_ones(model, statistics):
     second = worker.evaluate(Metric.parse("sqr(W)"))
     assert (second.perplexity, second.digest) == (first.perplexity, first.digest)
     assert (second.tokens, second.cost) == (0, first.cost)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_blocks_on_the_host_change_nothing(statistics, scope):
+    metrics = [Metric.named("gblm"), Metric.parse("sub(G, G)"), Metric.parse("sqr(W)")]
+    results = []
+    for memory in ("resident", "blockwise"):
+        model = random_tiny()[0]
+        before = weights(model)
+        place(model, torch.device("cpu"), memory)
+        worker = FitnessWorker(model, statistics, IDS, Unstructured(0.5), RacingConfig())
+        found = [worker.evaluate(metric, scope, Rival((9e9,) * 3)) for metric in metrics]
+        assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+        results.append([replace(result, seconds=0.0) for result in found])
+    assert results[0] == results[1]
+
+
+def test_a_full_device_sends_the_blocks_to_the_host_once(statistics, monkeypatch):
+    metric = Metric.named("wanda")
+    expected = FitnessWorker(random_tiny()[0], statistics, IDS, Unstructured(0.5)).evaluate(metric)
+    model = random_tiny()[0]
+    said = []
+    worker = FitnessWorker(
+        model, statistics, IDS, Unstructured(0.5), on_full=lambda: said.append("full")
+    )
+    plain, attempts = prune_masks, []
+
+    def hungry(*args):
+        attempts.append(hosted_blocks(model) is not None)
+        if not attempts[-1]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB\nmore")
+        return plain(*args)
+
+    monkeypatch.setattr("pruner_zero.search.worker.prune_masks", hungry)
+    result = worker.evaluate(metric)
+    assert (result.digest, result.losses) == (expected.digest, expected.losses)
+    assert (attempts, said) == ([False, True], ["full"])
+    assert worker.perplexity(metric, IDS) == expected.perplexity
+    assert attempts == [False, True, True]
+
+    refused = FitnessWorker(random_tiny()[0], statistics, IDS, Unstructured(0.5))
+    model = refused.model
+    with pytest.raises(OutOfDeviceMemory, match=r"1\.00 GiB\): set memory=blockwise"):
+        refused.evaluate(metric)
