@@ -133,11 +133,15 @@ def _bare(need: Need, device: torch.device) -> int:
 
 
 def _line(need: Need, device: torch.device, free: int) -> str:
-    parts = " + ".join(f"{name} {_gb(size)}" for name, size in need.parts.items() if size)
-    beside = f", and {_gb(need.host)} on the host" if need.host else ""
+    parts, beside = dict(need.parts), ""
+    if need.host and device.type == "cpu":
+        parts["all blocks and statistics"] = need.host
+    elif need.host:
+        beside = f", and {_gb(need.host)} on the host"
+    listed = " + ".join(f"{name} {_gb(size)}" for name, size in parts.items() if size)
     return (
-        f"memory={need.memory}: predicted peak {_gb(need.device)} on {device} ({parts}){beside}; "
-        f"{_gb(free)} free"
+        f"memory={need.memory}: predicted peak {_gb(sum(parts.values()))} on {device} ({listed})"
+        f"{beside}; {_gb(free)} free"
     )
 
 

@@ -71,6 +71,14 @@ def test_on_the_cpu_both_parts_are_in_one_memory(choose, needs):
     assert choose("auto", together - 2, cpu)[0] == "resident"  # neither fits
 
 
+def test_on_the_cpu_the_line_adds_up(choose, needs):
+    _, (line,) = choose("blockwise", 1e9, torch.device("cpu"))
+    blockwise = needs["blockwise"]
+    total = (blockwise.device + blockwise.host) / 1e6
+    assert line.startswith(f"memory=blockwise: predicted peak {total:.2f} MB on cpu (frame ")
+    assert f"all blocks and statistics {blockwise.host / 1e6:.2f} MB)" in line
+
+
 def test_placing_is_done_once():
     model = tiny_llama()
     for _ in range(2):

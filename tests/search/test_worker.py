@@ -211,7 +211,8 @@ def test_without_reuse_known_masks_are_charged_like_new_ones(model, statistics):
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_blocks_on_the_host_change_nothing(statistics, scope):
-    metrics = [Metric.named("gblm"), Metric.parse("sub(G, G)"), Metric.parse("sqr(W)")]
+    # Wanda, no valid scores, two formulas with the same masks.
+    metrics = [Metric.parse(text) for text in ("mul(W, sqrt(X))", "sub(G, G)", "W", "sqr(W)")]
     results = []
     for memory in ("resident", "blockwise"):
         model = random_tiny()[0]
@@ -222,6 +223,7 @@ def test_blocks_on_the_host_change_nothing(statistics, scope):
         assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
         results.append([replace(result, seconds=0.0) for result in found])
     assert results[0] == results[1]
+    assert [result.known_by for result in results[1]] == [None, None, None, "digest"]
 
 
 def test_a_full_device_sends_the_blocks_to_the_host_once(statistics, monkeypatch):
