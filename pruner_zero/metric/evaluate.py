@@ -22,7 +22,6 @@ def evaluate(tree: Expression, terminals: Mapping[str, Tensor]) -> Tensor:
     Returns:
         The value, of the smallest shape that its terminals broadcast to.
     """
-    reference = next(iter(terminals.values()))
     uses: Counter[Expression] = Counter()
     counted: set[Expression] = set()
 
@@ -34,22 +33,27 @@ def evaluate(tree: Expression, terminals: Mapping[str, Tensor]) -> Tensor:
                 count(child)
 
     count(tree)
-    values: dict[Expression, Tensor] = {}
+    return _value(tree, terminals, uses, {})
 
-    def value(node: Expression) -> Tensor:
-        if node not in values:
-            if node.label in terminals:
-                return terminals[node.label]
-            if node.is_constant:
-                return torch.tensor(
-                    float(node.label), dtype=reference.dtype, device=reference.device
-                )
-            arguments = [value(child) for child in node.children]
-            result: Tensor = OPERATORS[node.label].function(*arguments)
-            if uses[node] == 1:
-                return result
-            values[node] = result
-        uses[node] -= 1
-        return values[node] if uses[node] else values.pop(node)
 
-    return value(tree)
+# Not a closure inside `evaluate`: one that calls itself is a cycle and would hold the tensors until
+# the garbage collector comes.
+def _value(
+    node: Expression,
+    terminals: Mapping[str, Tensor],
+    uses: Counter[Expression],
+    values: dict[Expression, Tensor],
+) -> Tensor:
+    if node not in values:
+        if node.label in terminals:
+            return terminals[node.label]
+        if node.is_constant:
+            reference = next(iter(terminals.values()))
+            return torch.tensor(float(node.label), dtype=reference.dtype, device=reference.device)
+        arguments = [_value(child, terminals, uses, values) for child in node.children]
+        result: Tensor = OPERATORS[node.label].function(*arguments)
+        if uses[node] == 1:
+            return result
+        values[node] = result
+    uses[node] -= 1
+    return values[node] if uses[node] else values.pop(node)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -69,3 +72,16 @@ def test_prediction_bounds_the_counted_peak(regime, dtype, memory):
     counted = live.peak + shapes.weights
     assert counted <= need.device + need.host
     assert need.device + need.host <= 1.6 * counted
+
+
+def test_a_score_leaves_nothing_behind_for_the_garbage_collector():
+    weight = torch.rand(4, 8)
+    tensor = weakref.ref(weight.untyped_storage())
+    gc.disable()
+    try:
+        score = Metric.parse("mul(abs(mul(W, W)), mms(W))").score(weight)
+        del weight
+        assert tensor() is None
+        assert score.shape == (4, 8)
+    finally:
+        gc.enable()
