@@ -62,7 +62,11 @@ def choose_memory(
     if memory == "auto":
         smaller = fits["blockwise"] or device.type != "cpu"
         memory = "blockwise" if smaller and not fits["resident"] else "resident"
-    announce(_line(needs[memory], device, free) + ("" if fits[memory] else ": may not suffice"))
+    doubt = "" if fits[memory] else ": may not suffice"
+    host = free_memory(torch.device("cpu")) + shapes.weights
+    if device.type != "cpu" and needs[memory].host > host:
+        doubt = f": the host may not suffice, {_gb(host)} with the weights"
+    announce(_line(needs[memory], device, free) + doubt)
     if _bare(needs[memory], device) > free:
         other = needs["blockwise"]
         instead = (

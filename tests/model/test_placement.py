@@ -71,6 +71,16 @@ def test_on_the_cpu_both_parts_are_in_one_memory(choose, needs):
     assert choose("auto", together - 2, cpu)[0] == "resident"  # neither fits
 
 
+def test_a_small_host_is_named(choose, monkeypatch):
+    work = Workload(window=32, windows=2, host_copy=True)
+    monkeypatch.setattr(placement, "free_memory", lambda where: int(1e9) * (where == CUDA))
+    lines = []
+    model = tiny_llama(num_hidden_layers=8)
+    choose_memory(model, CUDA, "blockwise", work, lines.append)
+    size = Shapes.of(model).weights
+    assert lines[0].endswith(f": the host may not suffice, {size / 1e6:.2f} MB with the weights")
+
+
 def test_on_the_cpu_the_line_adds_up(choose, needs):
     _, (line,) = choose("blockwise", 1e9, torch.device("cpu"))
     blockwise = needs["blockwise"]
