@@ -56,7 +56,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   search.constants=[0.5,2]   search.tune.share=0.1  numbers in formulas, and how often to tune them
   search.init=grow|full|half_and_half               search.diversity=none|sharing|age
   search.stagnation=50       search.offspring_size=32    (generations only)
-  search.variation.mutation_probability=0.5         search.variation.crossover_probability=0.9
+  search.mutation_probability=0.5                   search.crossover_probability=0.9
   search.variation.mutation_weights.KIND=0.5        KIND: node, subtree, hoist, shrink, insert,
                                                     constant, power, scope
   calibration=quick|full     sequences on which G and X are measured

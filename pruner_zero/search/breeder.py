@@ -63,17 +63,16 @@ class Breeder:
 
     def offspring(self, mother: Individual, father: Individual) -> Proposal:
         """Cross two parents, mutate the result, each with its probability."""
-        variation = self.config.variation
         child = bare_copy(mother)
         operations = []
         parents: tuple[int, ...] = (mother.number,)
-        if random.random() < variation.crossover_probability:
+        if random.random() < self.config.crossover_probability:
             child, _ = self.toolbox.mate(child, bare_copy(father))
             crossed = random.random() < SECOND_SCOPE_PROBABILITY
             child.scope = father.scope if crossed else mother.scope
             operations.append("crossover")
             parents = (mother.number, father.number)
-        if random.random() < variation.mutation_probability:
+        if random.random() < self.config.mutation_probability:
             kinds = mutation_kinds(child, self.config, self.primitives)
             if kinds:
                 (kind,) = random.choices(list(kinds), list(kinds.values()))
