@@ -9,7 +9,7 @@ from deap import base, gp
 
 from pruner_zero.search.config import SearchConfig
 from pruner_zero.search.constants import repair_exponents
-from pruner_zero.search.individual import Individual
+from pruner_zero.search.individual import Baseline, Individual
 from pruner_zero.search.variation import mutation_kinds, variation_toolbox
 
 SECOND_SCOPE_PROBABILITY = 0.1
@@ -23,11 +23,13 @@ class Proposal(NamedTuple):
         operation: what made it.
         parents: numbers of the candidates that it comes from.
         individual: the tree, with the scope that it asks for.
+        baseline: what a tuned individual is to be better than.
     """
 
     operation: str
     parents: tuple[int, ...]
     individual: Individual
+    baseline: Baseline | None = None
 
 
 class Breeder:
