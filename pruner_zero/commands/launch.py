@@ -83,6 +83,13 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
                 file=sys.stderr,
             )
             raise SystemExit(2) from None
+        except torch.AcceleratorError as error:
+            print(
+                f"error: the device failed ({_first_line(error)}): the same command with "
+                "resume=auto goes on after the last complete candidate",
+                file=sys.stderr,
+            )
+            raise SystemExit(2) from None
         finally:
             # Hydra makes the folder first; a mistake or a resumed run leaves nothing in it.
             if not any(output.iterdir()):

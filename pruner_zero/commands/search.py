@@ -12,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import measure_tests, validate
 from pruner_zero.commands.outcome import counts, present, savings
-from pruner_zero.commands.places import Place, evaluator, open_places
+from pruner_zero.commands.places import Place, open_places
 from pruner_zero.commands.resume import open_run
 from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.setup import open_workbench
+from pruner_zero.commands.workers import at_work, check_workers
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_json
 from pruner_zero.metric import operator_set, terminal_set
@@ -27,6 +28,7 @@ from pruner_zero.provenance import device_name, provenance
 from pruner_zero.search.algorithms import SearchAlgorithm, make_algorithm
 from pruner_zero.search.config import check_scopes, check_simplification
 from pruner_zero.search.driver import Evaluator, Progress, run_search
+from pruner_zero.search.flight import Flight
 from pruner_zero.search.run_folder import RunFolder
 
 HELP = """\
@@ -64,6 +66,9 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
   fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
   ledger=null|FILE|off       evaluations known from earlier runs are not computed again
+  workers=local|ray          candidates one after another, or on Ray actors, one per GPU:
+  workers.count=8 workers.cpus=4 workers.gpus=0.5 workers.address=auto|HOST:PORT|ray://HOST:PORT
+  workers.in_flight=16       candidates in flight, on which the course of the search depends
   seed=0  device=auto|cpu|cuda
   resume=auto|RUN_FOLDER     continue the last unfinished run of these settings, or that one
 
@@ -88,16 +93,14 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         SystemExit: with status 130 after Ctrl-C; the run can be resumed.
     """
     began = time.monotonic()
-    config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
-    patterns = _checked(config)
+    patterns = _checked(cast(SearchCommandConfig, OmegaConf.to_object(cfg)))
     folder, continued = open_run(cfg, output)
+    config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display.say(f"run folder {folder.path}")
     bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
     places = open_places(config, bench, patterns, display)
-    worker = evaluator(places)
-    wanted = ", ".join(map(str, patterns))
-
+    dense = [_dense(place, display) for place in places]
     algorithm = make_algorithm(
         config.search,
         config.seed,
@@ -105,26 +108,30 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         config.operators,
         config.terminals,
     )
-    before = Progress(worker.full_tokens)
-    if continued:
-        before = _continue(folder, algorithm, worker, display)
-    else:
-        folder.begin(OmegaConf.to_yaml(cfg, resolve=True))
-    dense = [_dense(place, display) for place in places]
-    display.say(
-        f"searching: up to {config.search.candidates} candidates, sparsity {wanted}, "
-        f"operators {config.operators}, simplify {config.simplify}, seed {config.seed}"
-    )
-    with display.search(config.search) as observer:
-        progress = run_search(
-            algorithm,
-            worker,
-            folder,
-            observer,
-            before,
-            config.fitness.racing.place,
-            config.fitness.fingerprint,
+    with at_work(config.workers, places, bench.device, display) as (worker, depth):
+        flight = Flight(depth)
+        before = Progress(worker.full_tokens)
+        if continued:
+            before = _continue(folder, algorithm, worker, flight, display)
+        else:
+            cfg.workers.in_flight = depth
+            folder.begin(OmegaConf.to_yaml(cfg, resolve=True))
+        display.say(
+            f"searching: up to {config.search.candidates} candidates, sparsity "
+            f"{', '.join(map(str, patterns))}, operators {config.operators}, "
+            f"simplify {config.simplify}, seed {config.seed}"
         )
+        with display.search(config.search) as observer:
+            progress = run_search(
+                algorithm,
+                worker,
+                folder,
+                observer,
+                before,
+                config.fitness.racing.place,
+                config.fitness.fingerprint,
+                flight,
+            )
     display.say(savings(progress))
     if progress.stopped == "interrupted":
         display.say("continue with the same command and resume=" + str(folder.path))
@@ -165,6 +172,7 @@ def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     config.search.check()
     config.fitness.racing.check()
     check_simplification(config.simplify)
+    check_workers(config.workers, config.device)
     operator_set(config.operators)
     terminal_set(config.terminals)
     for name in config.test.baselines:
@@ -208,7 +216,11 @@ def _dense(place: Place, display: Display) -> float:
 
 
 def _continue(
-    folder: RunFolder, algorithm: SearchAlgorithm, worker: Evaluator, display: Display
+    folder: RunFolder,
+    algorithm: SearchAlgorithm,
+    worker: Evaluator,
+    flight: Flight,
+    display: Display,
 ) -> Progress:
     """Restore a search from its folder; return the progress that it had made."""
     saved = folder.resume()
@@ -216,7 +228,8 @@ def _continue(
         return Progress(worker.full_tokens)
     state, records = saved
     algorithm.restore(state)
+    flight.restore(state["flight"], algorithm.primitives)
     for record in records:
         worker.remember(record)
-    display.say(f"resumed after candidate {algorithm.asked} of {folder.path}")
+    display.say(f"resumed after candidate {algorithm.told} of {folder.path}")
     return Progress.of(worker.full_tokens, records)

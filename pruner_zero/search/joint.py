@@ -57,7 +57,9 @@ class JointWorker:
                 break
         return _mean(results)
 
-    def settle(self, metric: Metric, scope: str | None, result: FitnessResult) -> FitnessResult:
+    def settle(
+        self, metric: Metric | str, scope: str | None, result: FitnessResult
+    ) -> FitnessResult:
         """Take a computed result at the candidate's turn, part by part."""
         if not result.parts:
             return result

@@ -15,7 +15,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pruner_zero.errors import UserError
 
@@ -50,6 +50,25 @@ SET windows = excluded.windows, losses = excluded.losses, seconds = seconds + ex
 WHERE excluded.windows > windows
 """
 Announce = Callable[[str], None]
+Losses = tuple[float, ...]
+
+
+class LossStore(Protocol):
+    """What an evaluation needs of a ledger; `LedgerContext` is one."""
+
+    def digest(self, expression: str, scope: str) -> str | None:
+        """The digest that this expression's masks are known to have, None when they are not."""
+
+    def losses(self, digest: str) -> Losses:
+        """Losses of the first windows, in nats; empty when the digest is unknown."""
+
+    def record(
+        self, expression: str, scope: str, digest: str, losses: Losses, seconds: float
+    ) -> None:
+        """Keep an expression's digest and its losses, unless more windows are known already."""
+
+    def snapshot(self) -> tuple[dict[tuple[str, str], str], dict[str, Losses]]:
+        """All digests by expression and scope, and all losses by digest."""
 
 
 class Ledger:
@@ -138,12 +157,24 @@ class LedgerContext:
         ).fetchone()
         return () if row is None else _floats(row[0])
 
+    def snapshot(self) -> tuple[dict[tuple[str, str], str], dict[str, Losses]]:
+        """All digests by expression and scope, and all losses by digest."""
+        execute = self.ledger._database.execute
+        identities = execute(
+            "SELECT expression, scope, digest FROM identities WHERE context = ?", (self.name,)
+        )
+        digests = {(expression, scope): digest for expression, scope, digest in identities}
+        evaluations = execute(
+            "SELECT digest, losses FROM evaluations WHERE context = ?", (self.name,)
+        )
+        return digests, {digest: _floats(losses) for digest, losses in evaluations}
+
     def record(
         self,
         expression: str,
         scope: str,
         digest: str,
-        losses: tuple[float, ...],
+        losses: Losses,
         seconds: float,
     ) -> None:
         """Keep an expression's digest and its losses, unless more windows are known already.

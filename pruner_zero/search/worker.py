@@ -22,7 +22,7 @@ from pruner_zero.model.statistics import Statistics
 from pruner_zero.search.fingerprint import Probe
 from pruner_zero.search.individual import FitnessResult
 from pruner_zero.search.known import Key, KnownResults
-from pruner_zero.search.ledger import LedgerContext
+from pruner_zero.search.ledger import LossStore
 from pruner_zero.search.racing import Race, RacingConfig, Rival, estimated_nll, race
 
 WHOLE = RacingConfig(enabled=False)
@@ -57,7 +57,7 @@ class FitnessWorker:
         ids: Tensor,
         pattern: SparsityPattern,
         racing: RacingConfig = WHOLE,
-        ledger: LedgerContext | None = None,
+        ledger: LossStore | None = None,
         dense: DenseWeights | None = None,
         reuse: bool = True,
     ) -> None:
@@ -115,7 +115,9 @@ class FitnessWorker:
         )
         return replace(result, seconds=time.perf_counter() - start, fingerprint=fingerprint)
 
-    def settle(self, metric: Metric, scope: str | None, result: FitnessResult) -> FitnessResult:
+    def settle(
+        self, metric: Metric | str, scope: str | None, result: FitnessResult
+    ) -> FitnessResult:
         """Take a computed result at the candidate's turn, see `KnownResults.settle`."""
         return self.known.settle(self._key(metric, scope), result)
 
