@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from filelock import FileLock
+
 from pruner_zero.errors import UserError
 
 VERSION = 1
@@ -86,8 +88,14 @@ class Ledger:
         """Open or make the database."""
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Jobs of a sweep open a new ledger together: SQLite does not wait while a file becomes
+        # a write-ahead log, and only one may move a damaged file aside.
+        with FileLock(path.with_name(f"{path.name}.lock")):
+            self._database = self._opened(path, announce)
+
+    def _opened(self, path: Path, announce: Announce | None) -> sqlite3.Connection:
         try:
-            self._database = _open(path)
+            return _open(path)
         except (sqlite3.DatabaseError, _OtherVersion) as error:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
                 raise UserError(f"cannot open the ledger {path}: {error}") from error
@@ -96,7 +104,7 @@ class Ledger:
                 announce(
                     f"the ledger {path} is {_why(error)}: moved to {aside.name}, starting anew"
                 )
-            self._database = _open(path)
+            return _open(path)
 
     def context(self, description: Mapping[str, Any]) -> LedgerContext:
         """The part of the ledger that belongs to one set-up.
