@@ -53,6 +53,13 @@ def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
     return RunFolder(output), False
 
 
+def finished(cfg: DictConfig, output: Path) -> bool:
+    """Whether ``resume=auto`` finds this very run complete: a sweep goes on with its other jobs."""
+    if cfg.resume != "auto" or not (output / "results.json").exists():
+        return False
+    return not differing(cfg, RunFolder(output))
+
+
 def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
     """Return the settings that make a run another one than this configuration's."""
     before = _flat(OmegaConf.to_container(OmegaConf.load(folder.config)))

@@ -13,7 +13,7 @@ from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import measure_tests, validate
 from pruner_zero.commands.outcome import counts, present, savings
 from pruner_zero.commands.places import Place, open_places
-from pruner_zero.commands.resume import open_run
+from pruner_zero.commands.resume import finished, open_run
 from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.setup import open_workbench
 from pruner_zero.commands.workers import at_work, check_workers
@@ -95,6 +95,9 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     began = time.monotonic()
     display = display or Display()
     patterns = _checked(cast(SearchCommandConfig, OmegaConf.to_object(cfg)))
+    if finished(cfg, output):
+        display.say(f"{output} is finished already")
+        return RunFolder(output)
     folder, continued = open_run(cfg, output)
     config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display.say(f"run folder {folder.path}")
