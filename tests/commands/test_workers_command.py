@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from pruner_zero.__main__ import main
 
@@ -67,6 +68,17 @@ def test_a_search_in_this_process_imports_no_ray(tiny_arguments):
     )
     command = [sys.executable, "-c", code, "search", *tiny_arguments, "search.generations=0"]
     assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_a_lost_device_in_this_process_is_one_line(tiny_arguments, capsys, monkeypatch):
+    def lose(*_arguments):
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nSearch for …")
+
+    monkeypatch.setattr("pruner_zero.search.worker.FitnessWorker.compute", lose)
+    assert run(*tiny_arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: the device failed (CUDA error: unspecified launch failure)")
+    assert "resume=auto" in printed and printed.count("\n") == 1
 
 
 def course(folder: Path) -> list[dict]:

@@ -157,6 +157,8 @@ def _connect(config: WorkersConfig, store: int) -> None:
 def _reason(error: Exception) -> str:
     """Why an actor died, as one sentence: Ray's messages have many lines, with colours."""
     lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
     # An error of its own, which kept it from starting, is the last line of the traceback.
     return lines[-1] if "creation task" in lines[0] else lines[0].partition(". ")[0].rstrip(".")
 
