@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 import torch
+from torch import Tensor
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.places import Place, evaluator
@@ -101,10 +102,21 @@ def _resting(parts: Sequence[FitnessWorker], device: torch.device) -> Iterator[N
 
 
 def _move(parts: Sequence[FitnessWorker], device: torch.device) -> None:
-    """Move models with their dense weights and statistics; parts of one model go on sharing."""
+    """Move models with their dense weights and statistics; what parts share they go on sharing."""
     before = [part.statistics for part in parts]
-    moved = {id(statistics): statistics.to(device) for statistics in before}
+    moved: dict[int, Tensor] = {}
+
+    def elsewhere(tensor: Tensor) -> Tensor:
+        if id(tensor) not in moved:
+            moved[id(tensor)] = tensor.to(device)
+        return moved[id(tensor)]
+
     for part, statistics in zip(parts, before, strict=True):
         part.model.to(device)
         part.dense.move(device)
-        part.statistics = moved[id(statistics)]
+        part.statistics = statistics.with_values(
+            {
+                terminal: {name: elsewhere(value) for name, value in layers.items()}
+                for terminal, layers in statistics.values.items()
+            }
+        )
