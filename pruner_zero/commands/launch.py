@@ -23,6 +23,13 @@ from pruner_zero.commands.quoting import quote_formulas
 from pruner_zero.commands.schema import register_schemas
 from pruner_zero.errors import UserError, suggest
 
+# Launchers of sweeps that are extras, by what Hydra calls them.
+_LAUNCHERS = {
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "ray": "ray-launcher",
+}
 Task = Callable[[DictConfig, Path], None]
 
 
@@ -47,10 +54,13 @@ def launch(command: str, task: Task, arguments: list[str]) -> int:
     register_schemas()
     try:
         # Hydra wants its flags before the overrides; people write them in any order.
-        given = get_args_parser().parse_intermixed_args(arguments).overrides
+        parsed = get_args_parser().parse_intermixed_args(arguments)
+        if parsed.multirun and parsed.cfg:
+            raise UserError("-m runs a sweep and --cfg prints one configuration: drop one of them")
+        given = parsed.overrides
         overrides = [quote_formulas(override) for override in given]
         arguments = [a for a in arguments if a not in given] + overrides
-        check_overrides(command, overrides)
+        check_overrides(command, overrides, parsed.config_dir)
         program, sys.argv = sys.argv, [f"pruner-zero {command}", *arguments]
         try:
             _main(command, task)()
@@ -84,6 +94,13 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
                 file=sys.stderr,
             )
             raise SystemExit(2) from None
+        except torch.AcceleratorError as error:
+            print(
+                f"error: the device failed ({_first_line(error)}): the same command with "
+                "resume=auto goes on after the last complete candidate",
+                file=sys.stderr,
+            )
+            raise SystemExit(2) from None
         finally:
             # Hydra makes the folder first; a mistake or a resumed run leaves nothing in it.
             if not any(output.iterdir()):
@@ -97,12 +114,13 @@ def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def check_overrides(command: str, overrides: list[str]) -> None:
+def check_overrides(command: str, overrides: list[str], more: str | None = None) -> None:
     """Compose once before anything runs, and explain in one line what does not fit.
 
     Args:
         command: the config's name.
         overrides: as given on the command line; of a sweep the first value is tried.
+        more: a folder of further configs, as given with ``--config-dir``.
 
     Raises:
         UserError: unknown key or group option (with the nearest valid name), wrong type, or an
@@ -113,6 +131,10 @@ def check_overrides(command: str, overrides: list[str]) -> None:
     except HydraException as error:
         raise UserError(f"cannot read the override: {_first_line(error)}") from error
     singles = [_single(override) for override in parsed]
+    if more is not None:
+        if not Path(more).is_dir():
+            raise UserError(f"--config-dir {more} is no folder")
+        singles.append(f"hydra.searchpath=[file://{Path(more).resolve()}]")
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -120,7 +142,7 @@ def check_overrides(command: str, overrides: list[str]) -> None:
                 composed = compose(command, singles)
                 OmegaConf.to_container(composed, resolve=True)
             except (HydraException, OmegaConfBaseException) as error:
-                raise _explained(command, parsed, singles, error) from error
+                raise _explained(command, parsed, singles, error, more) from error
             if missing := sorted(OmegaConf.missing_keys(composed)):
                 key = missing[0]
                 raise UserError(f"{key} is not given: add {key}=… (pruner-zero {command} --help)")
@@ -135,12 +157,18 @@ def _single(override: Override) -> str:
 
 
 def _explained(
-    command: str, parsed: list[Override], singles: list[str], error: Exception
+    command: str,
+    parsed: list[Override],
+    singles: list[str],
+    error: Exception,
+    more: str | None,
 ) -> UserError:
     known = list(_keys(compose(command)))
-    groups = {g: _options(g) for g in (str(p.name) for p in config_dir().iterdir() if p.is_dir())}
-    for override, single in zip(parsed, singles, strict=True):
+    groups = _groups(config_dir()) | (_groups(Path(more)) if more else {})
+    for override, single in zip(parsed, singles, strict=False):
         key = override.key_or_group
+        if key == "hydra/launcher" and key in str(error):
+            return _no_launcher(single.partition("=")[2])
         if key.startswith("hydra"):
             continue
         if key in groups:
@@ -158,8 +186,21 @@ def _explained(
     return UserError(_first_line(error.__cause__ or error))
 
 
-def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+def _no_launcher(name: str) -> UserError:
+    if name in _LAUNCHERS:
+        return UserError(
+            f"hydra/launcher={name} is not installed: pip install 'pruner-zero[{_LAUNCHERS[name]}]'"
+        )
+    return UserError(f"no launcher is called '{name}': {suggest(name, ['basic', *_LAUNCHERS])}")
+
+
+def _groups(folder: Path) -> dict[str, list[str]]:
+    """The groups in a folder of configs, with the names of their options."""
+    return {
+        group.name: sorted(path.stem for path in group.glob("*.yaml"))
+        for group in folder.iterdir()
+        if group.is_dir()
+    }
 
 
 def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:

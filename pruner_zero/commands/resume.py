@@ -14,7 +14,9 @@ from pruner_zero.search.run_folder import RunFolder
 # What may differ between a run and its continuation: how long it goes on, and where.
 _FREE = ("resume", "device", "memory", "calibration.checkpointing", "cache", "ledger",
          "search.generations", "search.evaluations", "search.minutes", "search.stagnation", "test",
-         "validation")  # fmt: skip
+         "validation", "workers.kind", "workers.count", "workers.cpus", "workers.gpus",
+         "workers.address")  # fmt: skip
+_DEPTH = "workers.in_flight"
 
 
 def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
@@ -23,6 +25,9 @@ def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
     Args:
         cfg: the composed configuration; ``resume`` is null, a run folder, or ``auto``.
         output: the folder of a new run.
+
+    A continued run keeps its number of candidates in flight, on which its course depends, whatever
+    number of workers goes on with it: ``cfg`` is set to it.
 
     Raises:
         UserError: the named folder holds no run, or one of other settings (which are named), or
@@ -33,7 +38,7 @@ def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
         for path in _unfinished(output):
             folder = RunFolder(path)
             if not differing(cfg, folder) and folder.lock():
-                return folder, True
+                return _taken_up(cfg, folder), True
     elif cfg.resume:
         path = Path(cfg.resume)
         if not (path / "config.yaml").exists():
@@ -44,20 +49,34 @@ def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
             raise UserError(f"resume: the run was made with other values of {', '.join(keys)}")
         if not folder.lock():
             raise UserError(f"resume: another process works in {path}")
-        return folder, True
+        return _taken_up(cfg, folder), True
     return RunFolder(output), False
+
+
+def finished(cfg: DictConfig, output: Path) -> bool:
+    """Whether ``resume=auto`` finds this very run complete: a sweep goes on with its other jobs."""
+    if cfg.resume != "auto" or not (output / "results.json").exists():
+        return False
+    return not differing(cfg, RunFolder(output))
 
 
 def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
     """Return the settings that make a run another one than this configuration's."""
     before = _flat(OmegaConf.to_container(OmegaConf.load(folder.config)))
     now = _flat(OmegaConf.to_container(cfg, resolve=True))
+    if now[_DEPTH] is None:
+        now[_DEPTH] = before.get(_DEPTH)
     return [
         key
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
         and not any(key == free or key.startswith(f"{free}.") for free in _FREE)
     ]
+
+
+def _taken_up(cfg: DictConfig, folder: RunFolder) -> RunFolder:
+    cfg.workers.in_flight = OmegaConf.load(folder.config).workers.in_flight
+    return folder
 
 
 def _unfinished(output: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ from hydra.core.config_store import ConfigStore
 
 from pruner_zero.search.config import SearchConfig
 from pruner_zero.search.racing import RacingConfig
+from pruner_zero.search.workers.config import WorkersConfig
 
 
 @dataclass
@@ -99,6 +100,7 @@ class SearchCommandConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     test: TestConfig = field(default_factory=TestConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
     sparsity: str = "0.5"
     scope: str | None = None
     operators: str = "paper"

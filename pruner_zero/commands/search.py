@@ -12,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import measure_tests, validate
 from pruner_zero.commands.outcome import counts, present, savings
-from pruner_zero.commands.places import Place, evaluator, open_places, search_work
-from pruner_zero.commands.resume import open_run
+from pruner_zero.commands.places import Place, open_places, search_work
+from pruner_zero.commands.resume import finished, open_run
 from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.setup import open_workbench
+from pruner_zero.commands.workers import at_work, check_workers
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_json
 from pruner_zero.metric import operator_set, terminal_set
@@ -28,6 +29,7 @@ from pruner_zero.provenance import device_name, provenance
 from pruner_zero.search.algorithms import SearchAlgorithm, make_algorithm
 from pruner_zero.search.config import check_scopes, check_simplification
 from pruner_zero.search.driver import Evaluator, Progress, run_search
+from pruner_zero.search.flight import Flight
 from pruner_zero.search.run_folder import RunFolder
 
 HELP = """\
@@ -57,7 +59,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   search.constants=[0.5,2]   search.tune.share=0.1  numbers in formulas, and how often to tune them
   search.init=grow|full|half_and_half               search.diversity=none|sharing|age
   search.stagnation=50       search.offspring_size=32    (generations only)
-  search.variation.mutation_probability=0.5         search.variation.crossover_probability=0.9
+  search.mutation_probability=0.5                   search.crossover_probability=0.9
   search.variation.mutation_weights.KIND=0.5        KIND: node, subtree, hoist, shrink, insert,
                                                     constant, power, scope
   calibration=quick|full     sequences on which G and X are measured
@@ -65,6 +67,9 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
   fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
   ledger=null|FILE|off       evaluations known from earlier runs are not computed again
+  workers=local|ray          candidates one after another, or on Ray actors, one per GPU:
+  workers.count=8 workers.cpus=4 workers.gpus=0.5 workers.address=auto|HOST:PORT|ray://HOST:PORT
+  workers.in_flight=16       candidates in flight, on which the course of the search depends
   seed=0  device=auto|cpu|cuda
   memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
   resume=auto|RUN_FOLDER     continue the last unfinished run of these settings, or that one
@@ -90,10 +95,13 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         SystemExit: with status 130 after Ctrl-C; the run can be resumed.
     """
     began = time.monotonic()
-    config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
-    patterns = _checked(config)
+    patterns = _checked(cast(SearchCommandConfig, OmegaConf.to_object(cfg)))
+    if finished(cfg, output):
+        display.say(f"{output} is finished already")
+        return RunFolder(output)
     folder, continued = open_run(cfg, output)
+    config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display.say(f"run folder {folder.path}")
     bench = open_workbench(
         config.model,
@@ -105,9 +113,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         search_work(config),
     )
     places = open_places(config, bench, patterns, display)
-    worker = evaluator(places)
-    wanted = ", ".join(map(str, patterns))
-
+    dense = [_dense(place, display) for place in places]
     algorithm = make_algorithm(
         config.search,
         config.seed,
@@ -115,26 +121,30 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         config.operators,
         config.terminals,
     )
-    before = Progress(worker.full_tokens)
-    if continued:
-        before = _continue(folder, algorithm, worker, display)
-    else:
-        folder.begin(OmegaConf.to_yaml(cfg, resolve=True))
-    dense = [_dense(place, display) for place in places]
-    display.say(
-        f"searching: up to {config.search.candidates} candidates, sparsity {wanted}, "
-        f"operators {config.operators}, simplify {config.simplify}, seed {config.seed}"
-    )
-    with display.search(config.search) as observer:
-        progress = run_search(
-            algorithm,
-            worker,
-            folder,
-            observer,
-            before,
-            config.fitness.racing.place,
-            config.fitness.fingerprint,
+    with at_work(config.workers, places, bench.device, display) as (worker, depth):
+        flight = Flight(depth)
+        before = Progress(worker.full_tokens)
+        if continued:
+            before = _continue(folder, algorithm, worker, flight, display)
+        else:
+            cfg.workers.in_flight = depth
+            folder.begin(OmegaConf.to_yaml(cfg, resolve=True))
+        display.say(
+            f"searching: up to {config.search.candidates} candidates, sparsity "
+            f"{', '.join(map(str, patterns))}, operators {config.operators}, "
+            f"simplify {config.simplify}, seed {config.seed}"
         )
+        with display.search(config.search) as observer:
+            progress = run_search(
+                algorithm,
+                worker,
+                folder,
+                observer,
+                before,
+                config.fitness.racing.place,
+                config.fitness.fingerprint,
+                flight,
+            )
     display.say(savings(progress))
     if progress.stopped == "interrupted":
         display.say("continue with the same command and resume=" + str(folder.path))
@@ -175,6 +185,7 @@ def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     config.search.check()
     config.fitness.racing.check()
     check_simplification(config.simplify)
+    check_workers(config.workers, config.device, config.memory)
     operator_set(config.operators)
     terminal_set(config.terminals)
     for name in config.test.baselines:
@@ -219,7 +230,11 @@ def _dense(place: Place, display: Display) -> float:
 
 
 def _continue(
-    folder: RunFolder, algorithm: SearchAlgorithm, worker: Evaluator, display: Display
+    folder: RunFolder,
+    algorithm: SearchAlgorithm,
+    worker: Evaluator,
+    flight: Flight,
+    display: Display,
 ) -> Progress:
     """Restore a search from its folder; return the progress that it had made."""
     saved = folder.resume()
@@ -227,7 +242,8 @@ def _continue(
         return Progress(worker.full_tokens)
     state, records = saved
     algorithm.restore(state)
+    flight.restore(state["flight"], algorithm.primitives)
     for record in records:
         worker.remember(record)
-    display.say(f"resumed after candidate {algorithm.asked} of {folder.path}")
+    display.say(f"resumed after candidate {algorithm.told} of {folder.path}")
     return Progress.of(worker.full_tokens, records)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -35,11 +35,17 @@ class DenseWeights:
 
     Args:
         layers: the prunable layers, dense now. Their weights are copied where they are.
+        copies: copies that exist already, by the weights' names in the model; they are only read.
     """
 
-    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
+    def __init__(
+        self, layers: Sequence[PrunableLayer], copies: Mapping[str, Tensor] | None = None
+    ) -> None:
         self.layers = tuple(layers)
-        self._dense = {layer.name: layer.weight.detach().clone() for layer in self.layers}
+        self._dense = {
+            layer.name: copies[f"{layer.name}.weight"] if copies else layer.weight.detach().clone()
+            for layer in self.layers
+        }
 
     def weight(self, layer: PrunableLayer) -> Tensor:
         """The dense weight of a layer, [out, in], whatever the model holds at the moment."""

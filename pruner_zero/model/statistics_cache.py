@@ -7,13 +7,14 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -45,7 +46,8 @@ def cached_statistics(
             dtype, norm, …), as plain JSON values.
         terminals: what is wanted; those that need no measurement count as there.
         measure: called with the terminals that no good file holds.
-        announce: gets one sentence when a file had to be thrown away; by default a warning.
+        announce: gets one sentence when a file had to be thrown away (by default a warning), and
+            one when another process has to be waited for.
 
     Returns:
         The statistics with at least these terminals, on the CPU as far as read from disk.
@@ -55,7 +57,7 @@ def cached_statistics(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
-    with FileLock(path.with_suffix(".lock")):
+    with _locked(path.with_suffix(".lock"), announce):
         stored = Statistics({})
         if path.exists():
             try:
@@ -70,6 +72,22 @@ def cached_statistics(
         complete = replace(measured, values={**stored.values, **measured.values})
         _write(path, key, complete)
         return complete
+
+
+@contextmanager
+def _locked(path: Path, announce: Announce | None) -> Iterator[None]:
+    """Hold a lock; say so once when another process has it, for measuring takes a while."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if announce:
+            announce("waiting for another run that measures the same statistics")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def model_fingerprint(model: nn.Module) -> str:

@@ -9,7 +9,7 @@ from deap import base, gp
 
 from pruner_zero.search.config import SearchConfig
 from pruner_zero.search.constants import repair_exponents
-from pruner_zero.search.individual import Individual
+from pruner_zero.search.individual import Baseline, Individual
 from pruner_zero.search.variation import mutation_kinds, variation_toolbox
 
 SECOND_SCOPE_PROBABILITY = 0.1
@@ -23,11 +23,13 @@ class Proposal(NamedTuple):
         operation: what made it.
         parents: numbers of the candidates that it comes from.
         individual: the tree, with the scope that it asks for.
+        baseline: what a tuned individual is to be better than.
     """
 
     operation: str
     parents: tuple[int, ...]
     individual: Individual
+    baseline: Baseline | None = None
 
 
 class Breeder:
@@ -63,17 +65,16 @@ class Breeder:
 
     def offspring(self, mother: Individual, father: Individual) -> Proposal:
         """Cross two parents, mutate the result, each with its probability."""
-        variation = self.config.variation
         child = bare_copy(mother)
         operations = []
         parents: tuple[int, ...] = (mother.number,)
-        if random.random() < variation.crossover_probability:
+        if random.random() < self.config.crossover_probability:
             child, _ = self.toolbox.mate(child, bare_copy(father))
             crossed = random.random() < SECOND_SCOPE_PROBABILITY
             child.scope = father.scope if crossed else mother.scope
             operations.append("crossover")
             parents = (mother.number, father.number)
-        if random.random() < variation.mutation_probability:
+        if random.random() < self.config.mutation_probability:
             kinds = mutation_kinds(child, self.config, self.primitives)
             if kinds:
                 (kind,) = random.choices(list(kinds), list(kinds.values()))

@@ -33,6 +33,8 @@ class SearchConfig:
         init: shape of random trees: ``grow``, ``full`` or ``half_and_half``.
         pool_ratio: share of the population that a tournament samples.
         top_k: best of that pool from which the two parents are drawn.
+        crossover_probability: chance that an offspring mixes two parents.
+        mutation_probability: chance that an offspring is mutated, once.
         diversity: what keeps a population from becoming one family, see `diversity`.
         generations: ends the search after this many times the offspring of one generation.
         evaluations: ends the search after this many forward evaluations (metrics that fail, or
@@ -55,6 +57,8 @@ class SearchConfig:
     init: str = "half_and_half"
     pool_ratio: float = 0.5
     top_k: int = 5
+    crossover_probability: float = 0.9
+    mutation_probability: float = 0.5
     diversity: str = "none"
     generations: int = 10
     evaluations: int | None = None
@@ -81,6 +85,11 @@ class SearchConfig:
             raise UserError("search.constants names a number twice")
         self.variation.check()
         self.tune.check()
+        if self.mutation_probability and self.variation.mutation_weights.all_zero:
+            raise UserError(
+                "search.variation.mutation_weights are all 0: "
+                "for no mutation set search.mutation_probability=0"
+            )
 
     def _check_names(self) -> None:
         _check_name("algorithm", self.algorithm, ALGORITHMS)
@@ -114,6 +123,9 @@ class SearchConfig:
             raise UserError("search.pool_ratio must lie in (0, 1]")
         if self.top_k < 1:
             raise UserError("search.top_k must be at least 1")
+        for name in ("crossover_probability", "mutation_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"search.{name} must lie in [0, 1]")
         if self.hall_of_fame < 1:
             raise UserError("search.hall_of_fame must be at least 1")
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pruner_zero.metric import Metric
 from pruner_zero.search.algorithms import SearchAlgorithm
+from pruner_zero.search.flight import Flight, Flying
 from pruner_zero.search.individual import Candidate, FitnessResult
 from pruner_zero.search.racing import Rival
 from pruner_zero.search.run_folder import RunFolder
 
 
 class Evaluator(Protocol):
-    """What a search needs of a fitness; ``FitnessWorker`` is one."""
+    """What a search needs of a fitness; ``FitnessWorker`` is one.
+
+    An evaluator that has workers also has ``announce(metric, scope, rival)``, see `Announcing`.
+    """
 
     @property
     def full_tokens(self) -> int:
@@ -31,6 +35,14 @@ class Evaluator(Protocol):
 
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take back what an earlier process of this run evaluated, from its log."""
+
+
+@runtime_checkable
+class Announcing(Protocol):
+    """An evaluator that can begin before a candidate's turn comes."""
+
+    def announce(self, metric: Metric, scope: str | None, rival: Rival | None) -> None:
+        """Tell of an evaluation to come; they are asked for in the order they are told of."""
 
 
 @dataclass
@@ -100,6 +112,7 @@ def run_search(
     progress: Progress | None = None,
     place: int | None = None,
     refuse_repeats: bool = True,
+    flight: Flight | None = None,
 ) -> Progress:
     """Ask, evaluate, tell, record, until the budget is spent.
 
@@ -111,17 +124,36 @@ def run_search(
         progress: of the run that is resumed.
         place: rank in the hall of fame that candidates compete for, by default its last.
         refuse_repeats: let the probe drop offspring that look like an evaluated one.
+        flight: how many candidates are in flight, and those of the run that is resumed; by
+            default one.
 
     Returns:
         The progress, with the reason for stopping. Ctrl-C stops between two candidates or drops
-        the one in evaluation; the folder then resumes from the last complete one.
+        those in evaluation; the folder then resumes from the last complete one. Candidates in
+        flight when the budget is spent are dropped too, so that the budget is kept exactly.
     """
     config = algorithm.config
     start = time.monotonic()
-    progress = progress or Progress(evaluator.full_tokens, algorithm.asked)
+    progress = progress or Progress(evaluator.full_tokens, algorithm.told)
     progress.stopped = ""
     place = place or config.hall_of_fame
-    is_repeat = evaluator.is_repeat if refuse_repeats else None
+    flight = Flight() if flight is None else flight
+
+    def is_repeat(metric: Metric, scope: str | None) -> bool:
+        return flight.holds(metric, scope) or (
+            refuse_repeats and evaluator.is_repeat(metric, scope)
+        )
+
+    def launch(flying: Flying) -> None:
+        if isinstance(evaluator, Announcing):
+            scope = flying.candidate.individual.scope
+            evaluator.announce(flying.candidate.metric, scope, flying.rival)
+
+    def fill() -> None:
+        while not flight.full and algorithm.asked < config.candidates and algorithm.may_ask():
+            flying = Flying(algorithm.ask(is_repeat), _rival(algorithm, place))
+            flight.add(flying)
+            launch(flying)
 
     def stop() -> str:
         if progress.candidates >= config.candidates:
@@ -135,16 +167,21 @@ def run_search(
         return ""
 
     try:
+        for flying in flight:
+            launch(flying)
         while not (reason := stop()):
-            candidate = algorithm.ask(is_repeat)
-            scope = candidate.individual.scope
-            result = evaluator.evaluate(candidate.metric, scope, _rival(algorithm, place))
+            fill()
+            candidate, rival = flight.head().candidate, flight.head().rival
+            result = evaluator.evaluate(candidate.metric, candidate.individual.scope, rival)
             algorithm.tell(candidate, result)
+            flight.land()
             progress.add(result)
             progress.refused = algorithm.refused
             progress.seconds = time.monotonic() - start
             if folder:
-                folder.append(candidate.record(result), algorithm.state())
+                folder.append(
+                    candidate.record(result), {**algorithm.state(), "flight": flight.state()}
+                )
                 folder.write_ranking(algorithm.ranking())
             if observer:
                 observer(algorithm, candidate, result, progress)

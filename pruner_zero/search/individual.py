@@ -124,6 +124,13 @@ class FitnessResult:
         return {**plain, "parts": [part.record() for part in self.parts]} if self.parts else plain
 
 
+class Baseline(NamedTuple):
+    """What a tuned individual is to be better than: the masks and perplexity of its parent."""
+
+    digest: str | None
+    perplexity: float
+
+
 @dataclass(frozen=True)
 class Candidate:
     """An individual that asks to be evaluated.
@@ -136,6 +143,7 @@ class Candidate:
         raw: the expression before simplification.
         metric: the simplified metric that is evaluated.
         individual: the DEAP tree of ``metric``, with the scope that it asks for.
+        baseline: of a tuned individual, None of others.
     """
 
     number: int
@@ -145,6 +153,7 @@ class Candidate:
     raw: Metric
     metric: Metric
     individual: Individual = field(compare=False)
+    baseline: Baseline | None = None
 
     def record(self, result: FitnessResult) -> dict[str, Any]:
         """Return the evaluation as one plain JSON-ready record."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,31 +43,34 @@ class JointWorker:
             scope: whose scores compete, where a part has a scope.
             rival: not used: every part is evaluated in full.
         """
+        return self.settle(metric, scope, self.compute(metric, scope, rival))
+
+    def compute(
+        self, metric: Metric, scope: str | None = None, rival: Rival | None = None
+    ) -> FitnessResult:
+        """Evaluate like `evaluate`, before the candidate's turn: nothing is remembered yet."""
         del rival
-        start = time.perf_counter()
         results: list[FitnessResult] = []
         for part in self.parts:
-            results.append(part.evaluate(metric, part.scope_for(scope)))
+            results.append(part.compute(metric, part.scope_for(scope)))
             if results[-1].reason is not None:
                 break
-        reason = results[-1].reason
-        logs = [math.log(result.perplexity) for result in results if result.reason is None]
-        levels = {result.known_by for result in results}
-        fingerprint = _joined([result.fingerprint for result in results])
-        if fingerprint:
-            self._fingerprints.add(fingerprint)
-        return FitnessResult(
-            perplexity=float("inf") if reason else math.exp(sum(logs) / len(logs)),
-            tokens=sum(result.tokens for result in results),
-            cost=sum(result.cost for result in results),
-            seconds=time.perf_counter() - start,
-            reason=reason,
-            digest=None if reason else _joined([result.digest for result in results]),
-            losses=tuple(loss for result in results for loss in result.losses),
-            known_by=levels.pop() if len(levels) == 1 else None,
-            fingerprint=fingerprint,
-            parts=tuple(results),
-        )
+        return _mean(results)
+
+    def settle(
+        self, metric: Metric | str, scope: str | None, result: FitnessResult
+    ) -> FitnessResult:
+        """Take a computed result at the candidate's turn, part by part."""
+        if not result.parts:
+            return result
+        settled = [
+            part.settle(metric, part.scope_for(scope), own)
+            for part, own in zip(self.parts, result.parts, strict=False)
+        ]
+        joint = _mean(settled)
+        if joint.fingerprint:
+            self._fingerprints.add(joint.fingerprint)
+        return joint
 
     def is_repeat(self, metric: Metric, scope: str | None) -> bool:
         """Whether a metric looks on all probes like one that was evaluated."""
@@ -85,6 +87,25 @@ class JointWorker:
     def _look(self, metric: Metric, scope: str | None) -> str | None:
         looks = [part.fingerprint(metric, part.scope_for(scope)) for part in self.parts]
         return _joined(looks)
+
+
+def _mean(results: Sequence[FitnessResult]) -> FitnessResult:
+    """One result for those of the parts, of which the last alone may have failed."""
+    reason = results[-1].reason
+    logs = [math.log(result.perplexity) for result in results if result.reason is None]
+    levels = {result.known_by for result in results}
+    return FitnessResult(
+        perplexity=float("inf") if reason else math.exp(sum(logs) / len(logs)),
+        tokens=sum(result.tokens for result in results),
+        cost=sum(result.cost for result in results),
+        seconds=sum(result.seconds for result in results),
+        reason=reason,
+        digest=None if reason else _joined([result.digest for result in results]),
+        losses=tuple(loss for result in results for loss in result.losses),
+        known_by=levels.pop() if len(levels) == 1 else None,
+        fingerprint=_joined([result.fingerprint for result in results]),
+        parts=tuple(results),
+    )
 
 
 def _joined(names: Sequence[str | None]) -> str | None:

@@ -15,7 +15,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from filelock import FileLock
 
 from pruner_zero.errors import UserError
 
@@ -50,6 +52,25 @@ SET windows = excluded.windows, losses = excluded.losses, seconds = seconds + ex
 WHERE excluded.windows > windows
 """
 Announce = Callable[[str], None]
+Losses = tuple[float, ...]
+
+
+class LossStore(Protocol):
+    """What an evaluation needs of a ledger; `LedgerContext` is one."""
+
+    def digest(self, expression: str, scope: str) -> str | None:
+        """The digest that this expression's masks are known to have, None when they are not."""
+
+    def losses(self, digest: str) -> Losses:
+        """Losses of the first windows, in nats; empty when the digest is unknown."""
+
+    def record(
+        self, expression: str, scope: str, digest: str, losses: Losses, seconds: float
+    ) -> None:
+        """Keep an expression's digest and its losses, unless more windows are known already."""
+
+    def snapshot(self) -> tuple[dict[tuple[str, str], str], dict[str, Losses]]:
+        """All digests by expression and scope, and all losses by digest."""
 
 
 class Ledger:
@@ -67,8 +88,14 @@ class Ledger:
         """Open or make the database."""
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Jobs of a sweep open a new ledger together: SQLite does not wait while a file becomes
+        # a write-ahead log, and only one may move a damaged file aside.
+        with FileLock(path.with_name(f"{path.name}.lock")):
+            self._database = self._opened(path, announce)
+
+    def _opened(self, path: Path, announce: Announce | None) -> sqlite3.Connection:
         try:
-            self._database = _open(path)
+            return _open(path)
         except (sqlite3.DatabaseError, _OtherVersion) as error:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
                 raise UserError(f"cannot open the ledger {path}: {error}") from error
@@ -77,7 +104,7 @@ class Ledger:
                 announce(
                     f"the ledger {path} is {_why(error)}: moved to {aside.name}, starting anew"
                 )
-            self._database = _open(path)
+            return _open(path)
 
     def context(self, description: Mapping[str, Any]) -> LedgerContext:
         """The part of the ledger that belongs to one set-up.
@@ -138,12 +165,24 @@ class LedgerContext:
         ).fetchone()
         return () if row is None else _floats(row[0])
 
+    def snapshot(self) -> tuple[dict[tuple[str, str], str], dict[str, Losses]]:
+        """All digests by expression and scope, and all losses by digest."""
+        execute = self.ledger._database.execute
+        identities = execute(
+            "SELECT expression, scope, digest FROM identities WHERE context = ?", (self.name,)
+        )
+        digests = {(expression, scope): digest for expression, scope, digest in identities}
+        evaluations = execute(
+            "SELECT digest, losses FROM evaluations WHERE context = ?", (self.name,)
+        )
+        return digests, {digest: _floats(losses) for digest, losses in evaluations}
+
     def record(
         self,
         expression: str,
         scope: str,
         digest: str,
-        losses: tuple[float, ...],
+        losses: Losses,
         seconds: float,
     ) -> None:
         """Keep an expression's digest and its losses, unless more windows are known already.

@@ -24,7 +24,7 @@ from pruner_zero.files import write_atomic, write_json
 from pruner_zero.metric import Metric
 from pruner_zero.search.individual import Ranked
 
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 Record = dict[str, Any]
 
 
@@ -162,6 +162,6 @@ class RunFolder:
             )
         state: dict[str, Any] = saved["state"]
         # A kill between the two writes leaves one line that the checkpoint does not know.
-        records = [r for r in self.records() if r["evaluation"] <= state["asked"]]
+        records = [r for r in self.records() if r["evaluation"] <= state["told"]]
         write_atomic(self.log, "".join(json.dumps(record) + "\n" for record in records))
         return state, records

@@ -15,7 +15,7 @@ from typing import Any
 
 from pruner_zero.search.breeder import Proposal, bare_copy
 from pruner_zero.search.constants import move_number, number_places
-from pruner_zero.search.individual import Candidate, FitnessResult, Individual
+from pruner_zero.search.individual import Baseline, Candidate, FitnessResult, Individual
 from pruner_zero.search.variation_config import TuneConfig
 
 OPERATION = "tune"
@@ -55,23 +55,21 @@ class Tuner:
         moving.update(place for place in places if random.random() < 1 / len(places))
         for place in sorted(moving):
             move_number(child, place, self.step)
-        return Proposal(OPERATION, (parent.number,), child)
+        baseline = Baseline(parent.digest, parent.perplexity)
+        return Proposal(OPERATION, (parent.number,), child, baseline)
 
-    def learn(
-        self, candidate: Candidate, result: FitnessResult, famed: Iterable[Individual]
-    ) -> None:
+    def learn(self, candidate: Candidate, result: FitnessResult) -> None:
         """Adapt the step to what a candidate's evaluation gave; others than its own are ignored.
 
         Args:
-            candidate: any candidate.
+            candidate: any candidate; its parent may have left the hall of fame meanwhile.
             result: its evaluation.
-            famed: the hall of fame as it was when the candidate was made.
         """
-        if candidate.operation != OPERATION:
+        baseline = candidate.baseline
+        if baseline is None:
             return
-        (parent,) = [member for member in famed if member.number in candidate.parents]
-        unchanged = result.digest is not None and result.digest == parent.digest
-        better = result.complete and result.perplexity < parent.perplexity
+        unchanged = result.digest is not None and result.digest == baseline.digest
+        better = result.complete and result.perplexity < baseline.perplexity
         self.step *= _LONGER if unchanged or better else _SHORTER
         self.step = min(max(self.step, _SHORTEST), _LONGEST)
 

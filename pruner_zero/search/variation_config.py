@@ -35,6 +35,11 @@ class MutationWeights:
     power: float = 1.0
     scope: float = 1.0
 
+    @property
+    def all_zero(self) -> bool:
+        """Whether no kind is ever chosen."""
+        return not any(asdict(self).values())
+
     def check(self) -> None:
         """Raise a UserError for weights that are none."""
         for kind, weight in asdict(self).items():
@@ -53,9 +58,7 @@ class VariationConfig:
         max_depth: greatest depth of random trees.
         depth_limit: deepest tree that variation may make; deeper offspring are refused.
         size_limit: most nodes of random trees and of offspring.
-        crossover_probability: chance that an offspring mixes two parents.
-        mutation_probability: chance that an offspring is mutated, once.
-        mutation_weights: which mutation it then is, see `MutationWeights`.
+        mutation_weights: which mutation a mutated offspring gets, see `MutationWeights`.
         attempts: how often to try for an offspring that is not known yet.
     """
 
@@ -63,8 +66,6 @@ class VariationConfig:
     max_depth: int = 4
     depth_limit: int = 8
     size_limit: int = 32
-    crossover_probability: float = 0.9
-    mutation_probability: float = 0.5
     mutation_weights: MutationWeights = field(default_factory=MutationWeights)
     attempts: int = 20
 
@@ -77,15 +78,7 @@ class VariationConfig:
             )
         if self.depth_limit > 32 or not 1 <= self.size_limit <= 512:
             raise UserError("search.variation allows depth_limit up to 32 and size_limit 1 to 512")
-        for name in ("crossover_probability", "mutation_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"search.variation.{name} must lie in [0, 1]")
         self.mutation_weights.check()
-        if self.mutation_probability and not any(asdict(self.mutation_weights).values()):
-            raise UserError(
-                "search.variation.mutation_weights are all 0: "
-                "for no mutation set search.variation.mutation_probability=0"
-            )
         if self.attempts < 1:
             raise UserError("search.variation.attempts must be at least 1")
 

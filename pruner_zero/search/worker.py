@@ -24,7 +24,8 @@ from pruner_zero.model.sparsity import SparsityPattern, Unstructured, with_scope
 from pruner_zero.model.statistics import Statistics
 from pruner_zero.search.fingerprint import Probe
 from pruner_zero.search.individual import FitnessResult
-from pruner_zero.search.ledger import LedgerContext
+from pruner_zero.search.known import Key, KnownResults
+from pruner_zero.search.ledger import LossStore
 from pruner_zero.search.racing import Race, RacingConfig, Rival, estimated_nll, race
 
 WHOLE = RacingConfig(enabled=False)
@@ -61,7 +62,7 @@ class FitnessWorker:
         ids: Tensor,
         pattern: SparsityPattern,
         racing: RacingConfig = WHOLE,
-        ledger: LedgerContext | None = None,
+        ledger: LossStore | None = None,
         dense: DenseWeights | None = None,
         reuse: bool = True,
         on_full: Callable[[], None] | None = None,
@@ -74,15 +75,12 @@ class FitnessWorker:
         self.ids = ids
         self.racing = racing
         self.ledger = ledger
-        self.reuse = reuse
         self.on_full = on_full
         self.head = CausalHead.of(model)
         self.statistics = statistics if hosted_blocks(model) else statistics.to(self.head.device)
         self.dense = dense or dense_weights(model, self.layers)
         self.probe = Probe(self.layers, self.dense, self.statistics)
-        self._results: dict[str, FitnessResult] = {}
-        self._digests: dict[tuple[str, str], str] = {}
-        self._fingerprints: set[str] = set()
+        self.known = KnownResults(self.window_tokens, reuse)
 
     @property
     def window_tokens(self) -> int:
@@ -107,23 +105,32 @@ class FitnessWorker:
             scope: whose scores compete, None for the pattern's own.
             rival: whom the metric must beat; None evaluates it on every window.
         """
+        return self.settle(metric, scope, self.compute(metric, scope, rival))
+
+    def compute(
+        self, metric: Metric, scope: str | None = None, rival: Rival | None = None
+    ) -> FitnessResult:
+        """Evaluate like `evaluate`, before the candidate's turn: nothing is remembered yet."""
         start = time.perf_counter()
         pattern = with_scope(self.pattern, scope)
-        key = (str(metric), _scope_name(pattern))
+        key = self._key(metric, scope)
         fingerprint = self.probe.fingerprint(metric, pattern)
-        if fingerprint:
-            self._fingerprints.add(fingerprint)
-        result = self._known(key) or self._from_ledger(key, rival)
-        if result is None:
-            result = self.with_room(lambda: self._from_model(metric, pattern, key, rival))
-        if result.digest and result.digest not in self._results:
-            self._results[result.digest] = result
-            self._digests[key] = result.digest
+        result = (
+            self.known.by_expression(key)
+            or self._from_ledger(key, rival)
+            or self.with_room(lambda: self._from_model(metric, pattern, key, rival))
+        )
         return replace(result, seconds=time.perf_counter() - start, fingerprint=fingerprint)
+
+    def settle(
+        self, metric: Metric | str, scope: str | None, result: FitnessResult
+    ) -> FitnessResult:
+        """Take a computed result at the candidate's turn, see `KnownResults.settle`."""
+        return self.known.settle(self._key(metric, scope), result)
 
     def is_repeat(self, metric: Metric, scope: str | None) -> bool:
         """Whether a metric looks on the probe like one that was evaluated; costs milliseconds."""
-        return self.fingerprint(metric, scope) in self._fingerprints
+        return self.known.looks_known(self.fingerprint(metric, scope))
 
     def fingerprint(self, metric: Metric, scope: str | None) -> str | None:
         """The look of a metric's masks on the probe; None when it gives no valid scores there."""
@@ -156,30 +163,18 @@ class FitnessWorker:
 
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take back what an earlier process of this run evaluated, from its log."""
-        if record["fingerprint"]:
-            self._fingerprints.add(record["fingerprint"])
-        if record["digest"]:
-            result = FitnessResult.from_record(record)
-            self._results.setdefault(record["digest"], result)
-            group = _scope_name(with_scope(self.pattern, record["scope"]))
-            self._digests[record["simplified"], group] = record["digest"]
+        self.known.remember(self._key(record["simplified"], record["scope"]), record)
 
-    def _known(self, key: tuple[str, str]) -> FitnessResult | None:
-        digest = self._digests.get(key)
-        return None if digest is None else self._again(digest, "expression")
+    def _key(self, metric: Metric | str, scope: str | None) -> Key:
+        return str(metric), _scope_name(with_scope(self.pattern, scope))
 
-    def _again(self, digest: str, level: str) -> FitnessResult:
-        known = self._results[digest]
-        cost = 0 if self.reuse else len(known.losses) * self.window_tokens
-        return replace(known, tokens=0, cost=cost, known_by=level)
-
-    def _from_ledger(self, key: tuple[str, str], rival: Rival | None) -> FitnessResult | None:
+    def _from_ledger(self, key: Key, rival: Rival | None) -> FitnessResult | None:
         """The result without touching the model, where the ledger knows enough for it."""
         digest = self.ledger.digest(*key) if self.ledger else None
         if self.ledger is None or digest is None:
             return None
-        if digest in self._results:
-            return self._again(digest, "digest")
+        if (again := self.known.by_digest(digest)) is not None:
+            return again
         known = self.ledger.losses(digest)
         run = race(
             lambda n: known[:n] if n <= len(known) else None,
@@ -194,7 +189,7 @@ class FitnessWorker:
         self,
         metric: Metric,
         pattern: SparsityPattern,
-        key: tuple[str, str],
+        key: Key,
         rival: Rival | None,
     ) -> FitnessResult:
         start = time.perf_counter()
@@ -209,9 +204,8 @@ class FitnessWorker:
         try:
             with self.dense.pruned(digested()):
                 identity = digest.hexdigest()
-                if identity in self._results:
-                    self._digests[key] = identity
-                    return self._again(identity, "digest")
+                if (again := self.known.by_digest(identity)) is not None:
+                    return again
                 known = self.ledger.losses(identity) if self.ledger else ()
                 losses = list(known)
 

@@ -93,6 +93,8 @@ def test_complete_run_leaves_complete_folder(tiny_arguments, tmp_path, capsys):
         (["search.scopes=[row]", "sparsity=2:4"], "drop search.scopes"),
         (["search.seeds=[wanda@modle]"], "did you mean 'model'"),
         (["search.variation.mutation_weights.hois=1"], "mutation_weights.hoist'"),
+        (["search.variation.mutation_probability=1"], "did you mean 'search.mutation_probability'"),
+        (["search.mutation_probability=1.5"], "search.mutation_probability must lie in [0, 1]"),
         (["search=nsga2", "search.diversity=age"], "not for nsga2"),
         (["sparsity=1.5"], "must lie strictly between 0 and 1"),
         (["sparsity=0"], "must lie strictly between 0 and 1"),

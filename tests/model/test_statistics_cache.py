@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 import torch
@@ -121,3 +123,26 @@ def test_fingerprints_tell_models_apart():
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight[3, 5] = 0
     assert first != model_fingerprint(model)
+
+
+def test_two_runs_that_start_together_measure_once(tmp_path, tiny, ids):
+    calls, said = [], []
+    measuring, waiting = Event(), Event()
+
+    def measure(missing):
+        calls.append(missing)
+        measuring.set()
+        assert waiting.wait(30), "the second run says that it waits"
+        return measure_statistics(tiny, ids, missing)
+
+    def announce(line):
+        said.append(line)
+        waiting.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(cached_statistics, tmp_path, {"seed": 0}, "GX", measure)
+        assert measuring.wait(30)
+        two = pool.submit(cached_statistics, tmp_path, {"seed": 0}, "GX", measure, announce)
+    assert calls == [{"G", "X"}]
+    assert said == ["waiting for another run that measures the same statistics"]
+    assert all(value.equal(two.result().G[layer]) for layer, value in one.result().G.items())

@@ -31,15 +31,15 @@ NONE = dict.fromkeys(KINDS, 0.0)
 def only(kind: str, **settings) -> SearchConfig:
     """Mutation of one kind alone, and no crossover."""
     variation = VariationConfig(
-        crossover_probability=0,
-        mutation_probability=1,
         mutation_weights=MutationWeights(**{**NONE, kind: 1.0}),
         max_depth=3,
         depth_limit=4,
         size_limit=12,
         **settings,
     )
-    return SearchConfig(variation=variation, scopes=SCOPES)
+    return SearchConfig(
+        crossover_probability=0, mutation_probability=1, variation=variation, scopes=SCOPES
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,8 +86,7 @@ def test_birth_keeps_the_size_limit_that_deap_does_not_check(init, seed):
 
 
 def test_crossover_takes_material_and_sometimes_the_scope_of_the_second_parent():
-    variation = VariationConfig(crossover_probability=1, mutation_probability=0)
-    breeder = Breeder(POWERS, SearchConfig(variation=variation))
+    breeder = Breeder(POWERS, SearchConfig(crossover_probability=1, mutation_probability=0))
     mother = written("add", "W", "W", primitives=POWERS)
     father = written("mul", "G", "G", primitives=POWERS)
     mother.number, mother.scope, father.number, father.scope = 1, "row", 2, "model"
@@ -113,9 +112,9 @@ def test_kinds_are_chosen_by_weight_among_those_that_can_change_something():
 
     weights = MutationWeights(**{**NONE, "node": 3.0, "shrink": 1.0})
     config = SearchConfig(
-        variation=VariationConfig(
-            crossover_probability=0, mutation_probability=1, mutation_weights=weights
-        )
+        crossover_probability=0,
+        mutation_probability=1,
+        variation=VariationConfig(mutation_weights=weights),
     )
     breeder = Breeder(POWERS, config)
     with drawing_from(random.Random(0)):
@@ -125,8 +124,8 @@ def test_kinds_are_chosen_by_weight_among_those_that_can_change_something():
 
 
 def test_operations_are_named_in_order():
-    variation = VariationConfig(crossover_probability=1, mutation_probability=1)
-    breeder = Breeder(POWERS, SearchConfig(variation=variation, scopes=SCOPES))
+    config = SearchConfig(crossover_probability=1, mutation_probability=1, scopes=SCOPES)
+    breeder = Breeder(POWERS, config)
     with drawing_from(random.Random(0)):
         one, two = breeder.newborn().individual, breeder.newborn().individual
         named = {breeder.offspring(one, two).operation for _ in range(300)}

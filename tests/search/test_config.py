@@ -48,8 +48,8 @@ NO_WEIGHTS = MutationWeights(**{kind.name: 0.0 for kind in fields(MutationWeight
         ({"stagnation": 0}, "stagnation must be at least 1"),
         ({"variation": VariationConfig(max_depth=9)}, "min_depth <= max_depth <= depth_limit"),
         ({"variation": VariationConfig(size_limit=0)}, "size_limit 1 to 512"),
-        ({"variation": VariationConfig(mutation_probability=2)}, "must lie in [0, 1]"),
-        ({"variation": VariationConfig(crossover_probability=-0.1)}, "must lie in [0, 1]"),
+        ({"mutation_probability": 2}, "must lie in [0, 1]"),
+        ({"crossover_probability": -0.1}, "must lie in [0, 1]"),
         ({"variation": VariationConfig(attempts=0)}, "attempts must be at least 1"),
         (
             {"variation": VariationConfig(mutation_weights=MutationWeights(hoist=-1))},
@@ -69,7 +69,7 @@ def test_impossible_settings_are_refused_early(settings, message):
 
 
 def test_no_mutation_needs_no_weights():
-    make(variation=VariationConfig(mutation_probability=0, mutation_weights=NO_WEIGHTS))
+    make(mutation_probability=0, variation=VariationConfig(mutation_weights=NO_WEIGHTS))
 
 
 def test_seeds_are_names_or_formulas_with_or_without_a_scope():

@@ -104,6 +104,17 @@ def test_many_writers_at_once(tmp_path):
     assert sum(1 for _ in Ledger(path).rows()) == 80
 
 
+def test_a_new_ledger_opened_by_many_at_once(tmp_path):
+    for number in range(10):
+
+        def write(worker, path=tmp_path / f"{number}.sqlite"):
+            Ledger(path).context(KEY).record("W", "row", f"{worker}", (1.0,), 0.0)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(8)))
+        assert sum(1 for _ in Ledger(tmp_path / f"{number}.sqlite").rows()) == 8
+
+
 def test_kill_while_writing_leaves_whole_rows(tmp_path):
     path = tmp_path / "ledger.sqlite"
     code = f"""

@@ -180,7 +180,7 @@ def test_a_full_disk_stops_cleanly_and_the_run_goes_on(tmp_path, monkeypatch, st
     monkeypatch.undo()
     algorithm = make_algorithm(SearchConfig(population_size=10, generations=6), 4, simplify)
     saved = folder.resume()
-    assert saved is not None and saved[0]["asked"] == 19
+    assert saved is not None and saved[0]["told"] == 19
     algorithm.restore(saved[0])
     run_search(algorithm, Landscape(), folder)
     for name in ("evaluations.jsonl", "checkpoint.json", "hall_of_fame.json", "best_metric.json"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -90,15 +91,16 @@ def test_one_or_several_numbers_move():
     assert len(moved) == 3
 
 
-def told(result: FitnessResult, operation: str = "tune") -> float:
+def told(result: FitnessResult, tuned: bool = True) -> float:
     """The step after one result, 1 before."""
     seeds = ["mul(W, add(G, 2.0))", "W"]
     algorithm = make(0, population_size=2, seeds=seeds, tune=TuneConfig(1, step=1.0))
     proceed(algorithm, 2, lambda c: FitnessResult(20.0, 9, 0.0, digest=str(c.number)))
     candidate = algorithm.ask()
     assert candidate.operation == "tune"
-    if operation != "tune":
-        candidate = Candidate(**{**vars(candidate), "operation": operation})
+    assert candidate.baseline == (str(candidate.parents[0]), 20.0)
+    if not tuned:
+        candidate = replace(candidate, operation="node", baseline=None)
     algorithm.tell(candidate, result)
     assert reloaded(algorithm.state())["tuner"] == {"step": algorithm.tuner.step}
     return algorithm.tuner.step
@@ -112,4 +114,4 @@ def test_steps_adapt_to_success():
     assert told(FitnessResult(20.0, 0, 0.0, digest="1")) == longer, "too short to change a mask"
     assert told(FitnessResult(19.0, 3, 0.0, digest="new", complete=False)) == shorter
     assert told(FitnessResult(float("inf"), 0, 0.0, reason="NaN")) == shorter
-    assert told(FitnessResult(19.0, 9, 0.0, digest="new"), operation="node") == 1
+    assert told(FitnessResult(19.0, 9, 0.0, digest="new"), tuned=False) == 1

@@ -33,6 +33,8 @@ SEED = "seed"
 class SearchAlgorithm(ABC):
     """A search that is asked for candidates and told their results, one at a time.
 
+    Several candidates may be asked for before the first result is told, where `may_ask` says so.
+
     Args:
         config: sizes, probabilities and limits.
         seed: of all random choices; every integer is a seed, 0 too.
@@ -42,6 +44,7 @@ class SearchAlgorithm(ABC):
 
     Attributes:
         asked: candidates made so far.
+        told: candidates whose results came so far.
         refused: individuals that were thrown away before evaluation, see `ask`.
         since_best: candidates told since the best changed.
     """
@@ -59,12 +62,17 @@ class SearchAlgorithm(ABC):
         self.population: list[Individual] = []
         self.hall_of_fame = tools.HallOfFame(config.hall_of_fame, similar=lambda one, other: False)
         self.asked = 0
+        self.told = 0
         self.refused = 0
         self.since_best = 0
 
     @abstractmethod
     def propose(self) -> Proposal:
         """Make one individual."""
+
+    def may_ask(self) -> bool:
+        """Whether the next candidate can be made before the results of all others have come."""
+        return True
 
     def ask(self, is_repeat: IsRepeat | None = None) -> Candidate:
         """Make the next candidate.
@@ -97,6 +105,7 @@ class SearchAlgorithm(ABC):
             raw=tree_to_metric(proposal.individual),
             metric=metric,
             individual=individual,
+            baseline=proposal.baseline,
         )
 
     def _proposal(self, is_useless: IsRepeat) -> tuple[Proposal, Metric]:
@@ -122,7 +131,8 @@ class SearchAlgorithm(ABC):
         return Proposal(SEED, (), individual)
 
     def tell(self, candidate: Candidate, result: FitnessResult) -> None:
-        """Take a candidate's result."""
+        """Take a candidate's result; results come in the order in which candidates were asked."""
+        self.told = candidate.number
         individual = candidate.individual
         individual.digest = result.digest
         individual.losses = result.losses
@@ -207,6 +217,7 @@ class SearchAlgorithm(ABC):
         version, internal, gauss = self.generator.getstate()
         return {
             "asked": self.asked,
+            "told": self.told,
             "refused": self.refused,
             "since_best": self.since_best,
             "generator": [version, list(internal), gauss],
@@ -219,6 +230,7 @@ class SearchAlgorithm(ABC):
         version, internal, gauss = state["generator"]
         self.generator.setstate((version, tuple(internal), gauss))
         self.asked = state["asked"]
+        self.told = state["told"]
         self.refused = state["refused"]
         self.since_best = state["since_best"]
         self.population = self.members(state["population"])

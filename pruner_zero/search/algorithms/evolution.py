@@ -44,8 +44,8 @@ class Evolution(SearchAlgorithm):
         return random.choice(best), random.choice(best)
 
     def tell(self, candidate: Candidate, result: FitnessResult) -> None:
-        """Take a candidate's result; the tuner learns from it before the hall of fame changes."""
-        self.tuner.learn(candidate, result, self.hall_of_fame)
+        """Take a candidate's result; the tuner learns from it too."""
+        self.tuner.learn(candidate, result)
         super().tell(candidate, result)
 
     def state(self) -> dict[str, Any]:

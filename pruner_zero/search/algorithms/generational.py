@@ -32,6 +32,11 @@ class Generational(Evolution):
     def select(self, members: list[Individual]) -> list[Individual]:
         """Choose at most ``population_size`` of parents and offspring, all of different masks."""
 
+    def may_ask(self) -> bool:
+        """Whether the parents of the next candidate have been selected."""
+        generation = self.config.generation
+        return generation(self.asked + 1) == generation(self.told + 1)
+
     def admit(self, individual: Individual) -> None:
         """Collect an offspring; with the last one of a generation, select."""
         self.brood.append(individual)

@@ -1,0 +1,113 @@
+"""Sweeps: the launchers, what jobs share, going on with a sweep, sweeps kept as files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from pruner_zero.__main__ import main
+from pruner_zero.commands.launch import check_overrides
+from pruner_zero.errors import UserError
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+
+
+def run(*arguments: str) -> int:
+    return main(["search", "-m", *arguments])
+
+
+def quick(tiny_arguments: list[str], sweep: Path) -> list[str]:
+    return [*tiny_arguments[:-1], f"hydra.sweep.dir={sweep}", "search.generations=1",
+            "test.baselines=[]", "search.population_size=4"]  # fmt: skip
+
+
+def course(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "evaluations.jsonl").open()]
+    drop = ("seconds", "tokens", "known_by")
+    return [{k: v for k, v in line.items() if k not in drop} for line in lines]
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_jobs_of_one_seed_side_by_side_measure_once_and_share_the_ledger(
+    tiny_arguments, tmp_path, launcher
+):
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    sweep, serial = tmp_path / "sweep", tmp_path / "serial"
+    swept = ["search.mutation_probability=0.1,0.9", f"hydra/launcher={launcher}"]
+    more = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    command = [sys.executable, "-m", "pruner_zero", "search", "-m",
+               *quick(tiny_arguments, sweep), *swept, *more]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    logs = sorted(sweep.rglob("*_log.out"))
+    printed = done.stdout + "".join(log.read_text() for log in logs)
+    assert len(re.findall("measuring gradient", printed)) == 1
+    assert len(list((tmp_path / "cache" / "statistics").glob("*.safetensors"))) == 1
+    assert run(*quick(tiny_arguments, serial), swept[0]) == 0
+    for job in ("0", "1"):
+        assert course(sweep / job) == course(serial / job)
+        counts = json.loads((serial / job / "results.json").read_text())["search"]
+        assert counts["tokens_computed"] == 0 < counts["tokens"], "the ledger has it all"
+
+
+def test_an_interrupted_sweep_goes_on(tiny_arguments, tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    settings = [*quick(tiny_arguments, sweep), "resume=auto"]
+    assert run(*settings, "seed=1") == 0
+    before = (sweep / "0" / "results.json").read_text()
+    capsys.readouterr()
+    assert run(*settings, "seed=1,2") == 0
+    assert f"{sweep / '0'} is finished already" in capsys.readouterr().out
+    assert (sweep / "0" / "results.json").read_text() == before
+    assert (sweep / "1" / "results.json").exists()
+    assert run(*settings, "seed=3") == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
+def test_the_sweep_over_population_and_mutation_is_a_file():
+    check_overrides("search", ["+sweeps=population_mutation"], str(EXPERIMENTS))
+    config = OmegaConf.load(EXPERIMENTS / "sweeps" / "population_mutation.yaml")
+    assert config.hydra.sweeper.params == {
+        "search.population_size": "20,50,100",
+        "search.mutation_probability": "0.1,0.3,0.5",
+        "seed": "1,2,3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hydra/launcher=jobli"], "no launcher is called 'jobli': did you mean 'joblib'?"),
+        (["--config-dir", "nowhere"], "--config-dir nowhere is no folder"),
+        (
+            ["--config-dir", str(EXPERIMENTS), "+sweeps=population_mutatio"],
+            "did you mean 'population_mutation'?",
+        ),
+        (["--config-dir", str(EXPERIMENTS), "+sweeps=population_mutation", "sede=1"], "'seed'"),
+        (["--cfg", "job"], "-m runs a sweep and --cfg prints one configuration"),
+    ],
+)
+def test_mistakes_are_one_line(capsys, arguments, message):
+    assert run(*arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") == 1
+    assert message in printed
+
+
+@pytest.mark.skipif(
+    find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="it is installed"
+)
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra():
+    with pytest.raises(UserError, match=r"pip install 'pruner-zero\[ray-launcher\]'"):
+        check_overrides("search", ["hydra/launcher=ray"])
