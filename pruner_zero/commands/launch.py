@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruner_zero.commands.quoting import quote_formulas
+from pruner_zero.commands.quoting import as_list, quote_formulas, split_positional
 from pruner_zero.commands.schema import register_schemas
 from pruner_zero.errors import UserError, suggest
 
@@ -33,13 +33,14 @@ def config_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def launch(command: str, task: Task, arguments: list[str]) -> int:
+def launch(command: str, task: Task, arguments: list[str], positional: str | None = None) -> int:
     """Run a command.
 
     Args:
         command: its name, which is also its config's.
         task: gets the composed config and the output folder.
         arguments: what follows the command's name: overrides and Hydra's own flags.
+        positional: the list setting that words without ``=`` belong to, if there is one.
 
     Returns:
         The exit status: 0, 2 for the user's mistake, 130 when interrupted.
@@ -48,7 +49,10 @@ def launch(command: str, task: Task, arguments: list[str]) -> int:
     try:
         # Hydra wants its flags before the overrides; people write them in any order.
         given = get_args_parser().parse_intermixed_args(arguments).overrides
-        overrides = [quote_formulas(override) for override in given]
+        words, settings = split_positional(given) if positional else ([], given)
+        overrides = [quote_formulas(override) for override in settings]
+        if words:
+            overrides.append(as_list(str(positional), words))
         arguments = [a for a in arguments if a not in given] + overrides
         check_overrides(command, overrides)
         program, sys.argv = sys.argv, [f"pruner-zero {command}", *arguments]
