@@ -49,10 +49,9 @@ def launch(command: str, task: Task, arguments: list[str], positional: str | Non
     try:
         # Hydra wants its flags before the overrides; people write them in any order.
         given = get_args_parser().parse_intermixed_args(arguments).overrides
-        words, settings = split_positional(given) if positional else ([], given)
-        overrides = [quote_formulas(override) for override in settings]
-        if words:
-            overrides.append(as_list(str(positional), words))
+        overrides = [
+            quote_formulas(o) for o in (_named(given, positional) if positional else given)
+        ]
         arguments = [a for a in arguments if a not in given] + overrides
         check_overrides(command, overrides)
         program, sys.argv = sys.argv, [f"pruner-zero {command}", *arguments]
@@ -68,6 +67,16 @@ def launch(command: str, task: Task, arguments: list[str], positional: str | Non
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _named(given: list[str], key: str) -> list[str]:
+    """Return a command line whose words are the values of a list setting."""
+    words, settings = split_positional(given)
+    if not words:
+        return settings
+    if any(setting.startswith(f"{key}=") for setting in settings):
+        raise UserError(f"name the {key} either as words or with {key}=, not both")
+    return [*settings, as_list(key, words)]
 
 
 def _main(command: str, task: Task) -> Callable[[], Any]:
@@ -89,7 +98,8 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
             raise SystemExit(2) from None
         finally:
             # Hydra makes the folder first; a mistake or a resumed run leaves nothing in it.
-            if not any(output.iterdir()):
+            # Commands without a folder of their own are given the current one, which stays.
+            if output != Path() and not any(output.iterdir()):
                 output.rmdir()
 
     return job
