@@ -122,7 +122,7 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
 def _settings(run: Run) -> list[tuple[str, Any]]:
     """The settings that say what was searched, in words."""
     known: Mapping[str, str] = {
-        "model": "model.path",
+        "model": "model.name",
         "text": "corpus.name",
         "sparsity": "sparsity",
         "operators": "operators",
@@ -132,8 +132,16 @@ def _settings(run: Run) -> list[tuple[str, Any]]:
         "seed": "seed",
     }
     rows = [(label, run.setting(key)) for label, key in known.items()]
-    rows[0] = ("model", run.setting("model.path") or run.setting("model.name"))
+    models = [run.setting("model.path") or run.setting("model.name")]
+    rows[0] = ("model", _listed([*models, *(run.setting("fitness.models") or [])]))
+    if several := run.setting("fitness.sparsity"):
+        rows[2] = ("sparsity", _listed(several))
     return [(label, value) for label, value in rows if value is not None]
+
+
+def _listed(values: list[Any]) -> str | None:
+    known = [str(value) for value in values if value is not None]
+    return " and ".join(known) or None
 
 
 def _count(run: Run, key: str) -> int:

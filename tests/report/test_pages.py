@@ -86,6 +86,13 @@ def test_unfinished_run_shows_what_it_can(tmp_path):
     assert "What this page cannot show" in page.text and "did not end" in page.text
 
 
+def test_joint_fitness_names_all_models_and_sparsities(tmp_path):
+    joint = {"fitness__sparsity": ["0.5", "2:4"], "fitness__models": ["other"]}
+    page = seen(read_run(write_run(tmp_path / "run", **joint)))
+    assert "model some-model and other" in page.text
+    assert "sparsity 0.5 and 2:4" in page.text
+
+
 def test_run_without_log_and_run_of_failures(tmp_path):
     folder = write_run(tmp_path / "a", ended=results())
     (folder / "evaluations.jsonl").unlink()
