@@ -61,7 +61,7 @@ def report(cfg: DictConfig, output: Path, display: Display | None = None) -> Non
     for run in runs:
         _say_gaps(run, display)
     title = config.title or (given[0].resolve().name if len(given) == 1 else None)
-    report_on(runs, title).write(target)
+    report_on(runs, title, target).write(target)
     counted = f"{len(runs)} runs" if len(runs) > 1 else "1 run"
     display.say(f"report of {counted}  {target}  (open it in a browser; it needs no network)")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import plotly.graph_objects as go
 
@@ -35,6 +38,7 @@ class RunRow:
         candidates: made in all.
         cost: in full evaluations.
         best: its best metric, None before any succeeded.
+        link: address of its own page from this one, None where there is none.
     """
 
     run: Run
@@ -44,14 +48,16 @@ class RunRow:
     candidates: int
     cost: float
     best: BestMetric | None
+    link: str | None
 
 
-def comparison_page(runs: Sequence[Run], title: str) -> Page:
+def comparison_page(runs: Sequence[Run], title: str, place: Path | None = None) -> Page:
     """Return the page of several runs.
 
     Args:
         runs: at least two.
         title: what they are called together.
+        place: where the page will lie, for links to the runs' own pages; null for none.
     """
     varied = axes(runs)
     gathered = groups(runs, varied)
@@ -71,7 +77,7 @@ def comparison_page(runs: Sequence[Run], title: str) -> Page:
         "name": title,
         "axes": varied,
         "seeds": sorted({str(seed(run)) for run in runs}),
-        "rows": [_row(index, run, varied, judged) for index, run in enumerate(runs)],
+        "rows": [_row(index, run, varied, judged, place) for index, run in enumerate(runs)],
         "quantities": [name for name, _ in judged],
         "maps": maps,
         "cards": [card for group in gathered if (card := _card(group, judged))],
@@ -81,7 +87,9 @@ def comparison_page(runs: Sequence[Run], title: str) -> Page:
     return Page("comparison.html.j2", f"{title} – Pruner-Zero", facts, figures)
 
 
-def _row(index: int, run: Run, varied: Sequence[Axis], judged: Sequence[Quantity]) -> RunRow:
+def _row(
+    index: int, run: Run, varied: Sequence[Axis], judged: Sequence[Quantity], place: Path | None
+) -> RunRow:
     ranking = run.ranking()
     return RunRow(
         run=run,
@@ -91,7 +99,15 @@ def _row(index: int, run: Run, varied: Sequence[Axis], judged: Sequence[Quantity
         candidates=len(run.evaluations),
         cost=sum(evaluation.cost for evaluation in run.evaluations) / run.full_tokens,
         best=ranking[0] if ranking else None,
+        link=_link(run.path / "report.html", place),
     )
+
+
+def _link(page: Path, place: Path | None) -> str | None:
+    """A relative address, so that a folder of pages can be moved."""
+    if place is None or not page.exists():
+        return None
+    return quote(os.path.relpath(page.resolve(), place.resolve().parent).replace(os.sep, "/"))
 
 
 def _card(group: Group, judged: Sequence[Quantity]) -> tuple[str, Run, MetricCard] | None:

@@ -72,26 +72,30 @@ class Evaluation:
             formula=formula,
             raw=str(record.get("expression", formula)),
             metric=_parsed(formula),
-            scope=record.get("scope"),
+            scope=_text(record.get("scope")),
             perplexity=math.inf if value is None else float(value),
-            reason=record.get("reason"),
+            reason=_text(record.get("reason")),
             complete=bool(record.get("complete", True)),
             tokens=tokens,
             cost=int(record.get("cost", tokens)),
             seconds=float(record.get("seconds", 0.0)),
-            known_by=record.get("known_by", known),
-            digest=record.get("digest"),
+            known_by=_text(record.get("known_by", known)),
+            digest=_text(record.get("digest")),
         )
 
     @property
     def usable(self) -> bool:
         """Whether it gave a perplexity, exact or estimated."""
-        return self.reason is None and math.isfinite(self.perplexity)
+        return self.reason is None and 0 < self.perplexity < math.inf
 
     @property
     def size(self) -> int | None:
         """Nodes of the formula, None when this version cannot read it."""
         return None if self.metric is None else self.metric.size
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 @lru_cache(maxsize=100_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in paths:
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            raise UserError(f"{path} cannot be read: its permissions forbid it")
         runs = [path] if is_run(path) else sorted(_below(path), key=_natural)
         if not runs:
             raise UserError(_explain(path))
@@ -56,10 +59,11 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def _folders(path: Path) -> list[Path]:
-    try:
-        return [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    except OSError:
+    """Visible folders in one that may be opened."""
+    if not path.is_dir():
         return []
+    folders = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    return [p for p in folders if os.access(p, os.R_OK | os.X_OK)]
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:

@@ -11,16 +11,17 @@ from pruner_zero.report.run import Run
 from pruner_zero.report.run_page import run_page
 
 
-def report_on(runs: Sequence[Run], title: str | None = None) -> Page:
+def report_on(runs: Sequence[Run], title: str | None = None, place: Path | None = None) -> Page:
     """Return the page of one run, or of several side by side.
 
     Args:
         runs: at least one.
         title: of several together; by default their names.
+        place: where the page of several will lie, for links to the runs' own pages.
     """
     if len(runs) == 1:
         return run_page(runs[0])
-    return comparison_page(runs, title or _joined(runs))
+    return comparison_page(runs, title or _joined(runs), place)
 
 
 def _joined(runs: Sequence[Run]) -> str:

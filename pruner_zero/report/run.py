@@ -160,7 +160,11 @@ def _evaluations(path: Path, gaps: list[str]) -> tuple[Evaluation, ...]:
         gaps.append(f"evaluations.jsonl is missing: {_FROM_LOG} cannot be shown")
         return ()
     read, bad, fields = [], [], set[str]()
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        gaps.append(f"evaluations.jsonl cannot be read ({error.strerror}): no {_FROM_LOG}")
+        return ()
     # What follows the last newline is a line that a kill cut short, or one being written.
     for number, line in enumerate(lines[:-1], start=1):
         try:

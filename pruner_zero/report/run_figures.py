@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
@@ -66,7 +67,7 @@ def expressions_figure(run: Run) -> go.Figure:
     shown = [e for e in run.evaluations if e.size is not None]
     usable = [e for e in shown if e.usable]
     values = [e.perplexity for e in usable]
-    roof = max(values, default=1.0) * 3
+    roof = min(3 * max(values, default=1.0), sys.float_info.max)
     kinds: list[tuple[str, Callable[[Evaluation], bool], dict[str, object]]] = [
         ("stopped early (estimate)", lambda e: not e.complete,
          {"color": ORANGE, "symbol": "circle-open", "size": 7}),
@@ -112,7 +113,7 @@ def genealogy_figure(family: Genealogy) -> go.Figure:
     """A metric's ancestors in the order of birth, each at its perplexity, with lines to parents."""
     plot = figure("candidate, in the order of birth", "search perplexity", 440, yaxis_type="log")
     finite_values = [e.perplexity for e in family.members if e.usable]
-    roof = max(finite_values, default=1.0) * 2
+    roof = min(2 * max(finite_values, default=1.0), sys.float_info.max)
     height = {e.number: e.perplexity if e.usable else roof for e in family.members}
     across: list[float | None] = []
     up: list[float | None] = []

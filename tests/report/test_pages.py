@@ -128,6 +128,23 @@ def test_page_of_a_sweep(tmp_path):
     assert "seeds 0, 1" in page.text
 
 
+def test_runs_link_to_their_own_pages_where_there_are_some(tmp_path):
+    runs = sweep(tmp_path / "my sweep", sizes=(4,), modes=("rank",))
+    report_on(runs[:1]).write(runs[0].path / "report.html")
+    page = Seen(report_on(runs, place=tmp_path / "all.html").html())
+    assert [a for a in page.addresses if "report" in a] == ["my%20sweep/4-rank-0/report.html"]
+
+
+def test_odd_values_make_no_broken_figures(tmp_path):
+    log = [*LOG, record(8, "exp(X)", 1e308), record(9, "G", 0.0), record(10, "W", 5.0, scope=7,
+           reason={"new": 1}, known_by=["x"])]  # fmt: skip
+    page = report_on([read_run(write_run(tmp_path / "run", log, results()))]).html()
+    figures = [s for s in Seen(page).scripts if s.startswith("{")]
+    assert len(figures) == 5
+    for figure in figures:
+        json.loads(figure, parse_constant=pytest.fail)  # no NaN, no Infinity
+
+
 def test_page_of_two_unlike_runs(tmp_path):
     new = read_run(write_run(tmp_path / "new"))
     page = seen(read_run(RECORDED / "quickstart"), new)
