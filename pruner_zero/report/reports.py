@@ -36,6 +36,6 @@ def default_place(given: Sequence[Path], runs: Sequence[Path]) -> Path:
         given: paths as the user named them.
         runs: the run folders that they are.
     """
-    if len(given) == 1:
-        return given[0] / "report.html"
-    return (runs[0] if len(runs) == 1 else Path()) / "report.html"
+    if len(runs) == 1:
+        return runs[0] / "report.html"
+    return (given[0] if len(given) == 1 else Path()) / "report.html"

@@ -78,15 +78,27 @@ def groups(runs: Sequence[Run], varied: Sequence[Axis]) -> list[Group]:
         varied: their `axes`.
     """
     placed = [(tuple(axis.places[index] for axis in varied), run) for index, run in enumerate(runs)]
+    named = _told_by_name(runs, varied)
     found = []
     for levels, members in groupby(sorted(placed, key=lambda p: p[0]), key=lambda p: p[0]):
+        seeded = sorted((run for _, run in members), key=lambda run: _order(_text(seed(run))))
         label = ", ".join(
             f"{axis.key.rpartition('.')[2]} {axis.levels[level]}"
             for axis, level in zip(varied, levels, strict=True)
         )
-        seeded = sorted((run for _, run in members), key=lambda run: _order(_text(seed(run))))
-        found.append(Group(levels, label or "all runs", tuple(seeded)))
+        label = seeded[0].name if named else label or "all runs"
+        found.append(Group(levels, label, tuple(seeded)))
     return found
+
+
+def _told_by_name(runs: Sequence[Run], varied: Sequence[Axis]) -> bool:
+    """Whether runs have so little in common that their names say more than one setting.
+
+    Jobs of a sweep are never: their names are numbers.
+    """
+    names = {run.name for run in runs}
+    apart = any(len(axis.others) > 3 and len(axis.levels) == len(runs) for axis in varied)
+    return apart and len(names) == len(runs) and not any(name.isdigit() for name in names)
 
 
 def seed(run: Run) -> Any:

@@ -22,7 +22,7 @@ def test_search_leaves_its_page_and_the_command_makes_it_again(tiny_arguments, t
     page = run / "report.html"
     assert f"report        {page}" in capsys.readouterr().out
     first = page.read_text()
-    assert "What this page cannot show" not in first
+    assert "Gaps in what was recorded" not in first
     assert "best of this search" in first and '"format": 2' in (run / "run.json").read_text()
     page.unlink()
     assert main(["report", str(run)]) == 0

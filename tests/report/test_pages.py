@@ -83,7 +83,7 @@ def test_unfinished_run_shows_what_it_can(tmp_path):
     page = seen(read_run(write_run(tmp_path / "run")))
     assert page.ids >= SECTIONS - {"final"} | {"gaps"}
     assert "final" not in page.ids
-    assert "What this page cannot show" in page.text and "did not end" in page.text
+    assert "Gaps in what was recorded" in page.text and "did not end" in page.text
 
 
 def test_joint_fitness_names_all_models_and_sparsities(tmp_path):

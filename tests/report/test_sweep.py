@@ -60,6 +60,20 @@ def test_groups_gather_seeds(tmp_path):
     assert all([run.setting("seed") for run in group.runs] == [0, 1] for group in gathered)
 
 
+def test_unlike_runs_go_by_their_names(tmp_path):
+    changed = {"search__algorithm": "nsga2", "operators": "wide", "terminals": "wide",
+               "simplify": "oos", "sparsity": "2:4"}  # fmt: skip
+    for names, labels in (
+        (("first", "second"), ["first", "second"]),
+        (("0", "1"), ["algorithm nsga2", "algorithm steady_state"]),  # jobs of a sweep
+    ):
+        runs = [
+            read_run(write_run(tmp_path / name, **(changed if index else {})))
+            for index, name in enumerate(names)
+        ]
+        assert sorted(group.label for group in groups(runs, axes(runs))) == sorted(labels)
+
+
 def test_seeds_alone_are_one_group(tmp_path):
     runs = sweep(tmp_path, sizes=(4,), modes=("rank",), seeds=(0, 1, 2))
     assert axes(runs) == []
