@@ -40,7 +40,9 @@ def quantities(runs: Sequence[Run]) -> list[Quantity]:
 
 def curves_figure(gathered: Sequence[Group]) -> go.Figure:
     """Best perplexity against cost; where a group has several seeds their median and range."""
-    plot = figure("cost, full evaluations", "best search perplexity", 440, yaxis_type="log")
+    plot = figure(
+        "cost, full evaluations", "best search perplexity", 440, yaxis_type="log", margin_t=32
+    )
     for index, group in enumerate(gathered):
         colour = COLOURS[index % len(COLOURS)]
         curves = [Curve.of(run) for run in group.runs if run.evaluations]
@@ -69,7 +71,9 @@ def curves_figure(gathered: Sequence[Group]) -> go.Figure:
 
 def fronts_figure(gathered: Sequence[Group]) -> go.Figure:
     """The Pareto front of each group, of all its seeds together."""
-    plot = figure("size, nodes of the formula", "search perplexity", 440, yaxis_type="log")
+    plot = figure(
+        "size, nodes of the formula", "search perplexity", 440, yaxis_type="log", margin_t=32
+    )
     for index, group in enumerate(gathered):
         front = pareto_front(e for run in group.runs for e in run.evaluations)
         if front:
@@ -86,7 +90,8 @@ def fronts_figure(gathered: Sequence[Group]) -> go.Figure:
 
 def strips_figure(gathered: Sequence[Group], judged: Sequence[Quantity]) -> go.Figure:
     """Each run as a point in its group's row, a bar at the mean; a list chooses the quantity."""
-    plot = figure(judged[0][0], "", 150 + 52 * len(gathered))
+    # No legend: the page's note says what dots and bars are.
+    plot = figure(judged[0][0], "", 120 + 52 * len(gathered), showlegend=False)
     labels = {group.label: group.label.replace(", ", "<br>") for group in gathered}
     for shown, (name, of) in enumerate(judged):
         found = [(group, run, of(run)) for group in gathered for run in group.runs]

@@ -13,6 +13,7 @@ from pruner_zero.metric import OPERATORS, TERMINALS, Expression, Metric
 
 _WIDTH, _HEIGHT = 66, 50  # pixels from leaf to leaf, and from level to level
 _BOX, _TALL = 56, 26  # of a node
+_DASH = "―"
 _BARS = ("|", "‖", "∥")
 
 
@@ -25,6 +26,11 @@ def mathml(metric: Metric) -> Markup:
         # Browsers take a bar for a relation, with space on both sides.
         if element.tag == "mo" and element.text in _BARS:
             element.attrib |= {"lspace": "0", "rspace": "0"}
+        # The converter sets a dash above, which does not stretch; the page's style draws a line.
+        if element.tag == "mover" and html.unescape(element[1].text or "") == _DASH:
+            element.tag = "mrow"
+            element.set("class", "over")
+            element.remove(element[1])
     return Markup(xml.tostring(formula, encoding="unicode"))
 
 

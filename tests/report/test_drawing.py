@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as xml
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 
 from pruner_zero.metric import OPERATORS, Metric
@@ -28,6 +29,14 @@ def test_every_metric_can_be_typeset_and_drawn(tree):
 def test_formula_reads_as_it_should():
     formula = xml.fromstring(mathml(Metric.parse("mul(W, sqrt(G))")))
     assert "".join(formula.itertext()) == "|W|·|G|"
+
+
+@pytest.mark.parametrize(("terminal", "under"), [("X", "‖x‖2"), ("M", "x"), ("R", "‖∂y‖2")])
+def test_a_mean_has_its_line_over_all_of_it(terminal, under):
+    formula = xml.fromstring(mathml(Metric.parse(terminal)))
+    (over,) = (part for part in formula.iter() if part.get("class") == "over")
+    assert "".join(over.itertext()) == under
+    assert not [part for part in formula.iter() if part.tag.endswith("mover")]
 
 
 def test_tree_has_children_below_and_siblings_apart():
