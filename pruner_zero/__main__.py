@@ -11,6 +11,7 @@ from pruner_zero.errors import suggest
 COMMANDS = {
     "search": "evolve a pruning metric for a model",
     "compare": "one table of pruning methods against sparsities",
+    "report": "one page of a run, of several runs, or of a sweep",
     "plan": "how far can a model be pruned within a tolerated loss",
     "prune": "write a pruned model that loads like any other",
     "evaluate": "zero-shot accuracy of a model, dense or pruned",
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     from pruner_zero.commands.launch import launch
 
-    return launch(name, getattr(module, name), rest)
+    return launch(name, getattr(module, name), rest, getattr(module, "POSITIONAL", None))
 
 
 if __name__ == "__main__":

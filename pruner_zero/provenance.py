@@ -13,18 +13,24 @@ import torch
 _PACKAGES = ("pruner-zero", "torch", "transformers", "deap", "numpy", "hydra-core", "datasets")
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide numbers."""
+    facts = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not installed"
+    return facts
+
+
 def provenance(device: torch.device | str = "cpu") -> dict[str, str | int]:
     """Return versions, machine and time as plain JSON values.
 
     Args:
         device: where the numbers were computed.
     """
-    facts: dict[str, str | int] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            facts[package] = version(package)
-        except PackageNotFoundError:
-            facts[package] = "not installed"
+    facts: dict[str, str | int] = {**versions()}
     facts["device"] = device_name(device)
     facts["threads"] = torch.get_num_threads()
     facts["time"] = datetime.now(UTC).isoformat(timespec="seconds")

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruner_zero.commands.quoting import quote_formulas
+from pruner_zero.commands.quoting import as_list, quote_formulas, split_positional
 from pruner_zero.commands.schema import register_schemas
 from pruner_zero.errors import UserError, suggest
 
@@ -40,13 +40,14 @@ def config_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def launch(command: str, task: Task, arguments: list[str]) -> int:
+def launch(command: str, task: Task, arguments: list[str], positional: str | None = None) -> int:
     """Run a command.
 
     Args:
         command: its name, which is also its config's.
         task: gets the composed config and the output folder.
         arguments: what follows the command's name: overrides and Hydra's own flags.
+        positional: the list setting that words without ``=`` belong to, if there is one.
 
     Returns:
         The exit status: 0, 2 for the user's mistake, 130 when interrupted.
@@ -58,7 +59,9 @@ def launch(command: str, task: Task, arguments: list[str]) -> int:
         if parsed.multirun and parsed.cfg:
             raise UserError("-m runs a sweep and --cfg prints one configuration: drop one of them")
         given = parsed.overrides
-        overrides = [quote_formulas(override) for override in given]
+        overrides = [
+            quote_formulas(o) for o in (_named(given, positional) if positional else given)
+        ]
         arguments = [a for a in arguments if a not in given] + overrides
         check_overrides(command, overrides, parsed.config_dir)
         program, sys.argv = sys.argv, [f"pruner-zero {command}", *arguments]
@@ -74,6 +77,16 @@ def launch(command: str, task: Task, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _named(given: list[str], key: str) -> list[str]:
+    """Return a command line whose words are the values of a list setting."""
+    words, settings = split_positional(given)
+    if not words:
+        return settings
+    if any(setting.startswith(f"{key}=") for setting in settings):
+        raise UserError(f"name the {key} either as words or with {key}=, not both")
+    return [*settings, as_list(key, words)]
 
 
 def _main(command: str, task: Task) -> Callable[[], Any]:
@@ -103,7 +116,8 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
             raise SystemExit(2) from None
         finally:
             # Hydra makes the folder first; a mistake or a resumed run leaves nothing in it.
-            if not any(output.iterdir()):
+            # Commands without a folder of their own are given the current one, which stays.
+            if output != Path() and not any(output.iterdir()):
                 output.rmdir()
 
     return job

@@ -1,8 +1,10 @@
-"""Formulas on the command line: shells eat the quotes that Hydra needs around them."""
+"""What people type against what Hydra takes: bare formulas, and words that are no settings."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from pruner_zero.metric import OPERATORS
 
@@ -41,6 +43,25 @@ def quote_formulas(override: str) -> str:
         done.append(f"'{override[position:stop]}'")
         position = stop
     return "".join(done)
+
+
+def split_positional(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell words such as folders from settings.
+
+    Args:
+        arguments: a command line without flags.
+
+    Returns:
+        The words: what has no ``=``, or is an existing path all the same; and the settings.
+    """
+    words = [a for a in arguments if "=" not in a or Path(a).exists()]
+    return words, [a for a in arguments if a not in words]
+
+
+def as_list(key: str, words: Sequence[str]) -> str:
+    """Return an override that sets a key to a list of words, whatever characters they hold."""
+    quoted = (word.replace("\\", "\\\\").replace("'", "\\'") for word in words)
+    return f"{key}=[" + ",".join(f"'{word}'" for word in quoted) + "]"
 
 
 def _closing(text: str, start: int) -> int | None:

@@ -214,6 +214,15 @@ class ShowCommandConfig:
     other: str | None = None
 
 
+@dataclass
+class ReportCommandConfig:
+    """Everything that ``pruner-zero report`` can be told."""
+
+    runs: list[str] = field(default_factory=list)
+    output: str | None = None
+    title: str | None = None
+
+
 def register_schemas() -> None:
     """Make the schemas known to Hydra under the names that ``conf/*.yaml`` builds on."""
     ConfigStore.instance().store(name="compare_schema", node=CompareCommandConfig)
@@ -221,5 +230,6 @@ def register_schemas() -> None:
     ConfigStore.instance().store(name="ledger_schema", node=LedgerCommandConfig)
     ConfigStore.instance().store(name="plan_schema", node=PlanCommandConfig)
     ConfigStore.instance().store(name="prune_schema", node=PruneCommandConfig)
+    ConfigStore.instance().store(name="report_schema", node=ReportCommandConfig)
     ConfigStore.instance().store(name="show_schema", node=ShowCommandConfig)
     ConfigStore.instance().store(name="search_schema", node=SearchCommandConfig)

@@ -13,6 +13,7 @@ from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import measure_tests, validate
 from pruner_zero.commands.outcome import counts, present, savings
 from pruner_zero.commands.places import Place, open_places, search_work
+from pruner_zero.commands.report import leave_report
 from pruner_zero.commands.resume import finished, open_run
 from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.setup import open_workbench
@@ -148,9 +149,11 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     display.say(savings(progress))
     if progress.stopped == "interrupted":
         display.say("continue with the same command and resume=" + str(folder.path))
+        leave_report(folder.path, display)
         raise SystemExit(130)
     ranking = algorithm.ranking()
     if not ranking:
+        leave_report(folder.path, display)
         raise UserError(
             f"no candidate gave a usable model; the reasons are in {folder.log}: "
             "search longer, or with another sparsity"
@@ -177,6 +180,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     write_json(folder.best, picks[0].metric.to_json(), indent=4)
     write_json(folder.results, results)
     present(results, folder, picks[0], display)
+    leave_report(folder.path, display)
     return folder
 
 

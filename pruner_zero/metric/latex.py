@@ -9,7 +9,8 @@ from pruner_zero.metric.terminals import TERMINALS
 # Binding strength of what an operator's template shows on top level; the rest need no brackets.
 _SUM, _SIGNED, _PRODUCT, _POWER, _ATOM = range(5)
 _STRENGTH = {"add": _SUM, "sub": _SUM, "neg": _SIGNED, "mul": _PRODUCT, "sqr": _POWER,
-             "pow": _POWER, "power": _POWER, "rowsum": _PRODUCT, "colsum": _PRODUCT}  # fmt: skip
+             "pow": _POWER, "power": _POWER, "rowsum": _PRODUCT, "colsum": _PRODUCT,
+             "V": _POWER}  # fmt: skip
 _NEEDS = {"sub": (_SUM, _PRODUCT), "mul": (_PRODUCT, _PRODUCT), "neg": (_PRODUCT,),
           "sqr": (_ATOM,), "pow": (_ATOM,), "rowsum": (_PRODUCT,),
           "colsum": (_PRODUCT,)}  # fmt: skip
@@ -23,6 +24,11 @@ def _strength(tree: Expression) -> int:
     return _STRENGTH.get(tree.label, _ATOM)
 
 
+# The bars that protect an operator say nothing around a terminal, which is never negative.
+_BARS = "\\left|{0}\\right|"
+_BARRED = ("abs", "sqrt", "log", "power")
+
+
 def expression_to_latex(tree: Expression) -> str:
     """Return LaTeX without math delimiters; terminals are written as their table says."""
     if not tree.children:
@@ -32,4 +38,9 @@ def expression_to_latex(tree: Expression) -> str:
     for child, need in zip(tree.children, needs, strict=False):
         text = expression_to_latex(child)
         parts.append(f"\\left({text}\\right)" if _strength(child) < need else text)
-    return OPERATORS[tree.label].latex.format(*parts)
+    template = OPERATORS[tree.label].latex
+    child = tree.children[0]
+    if tree.label in _BARRED and child.label in TERMINALS:
+        bare = tree.label == "power" and _strength(child) < _ATOM
+        template = template.replace(_BARS, "\\left({0}\\right)" if bare else "{0}")
+    return template.format(*parts)

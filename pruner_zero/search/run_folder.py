@@ -2,6 +2,7 @@
 
 =====================  =====================================================================
 ``config.yaml``        the resolved configuration
+``run.json``           the format of the folder and the versions that began it
 ``evaluations.jsonl``  one line per evaluated candidate, appended and flushed at once
 ``checkpoint.json``    state of the search after the last complete line of the log
 ``best_metric.json``   the best metric so far, as a public JSON tree
@@ -22,9 +23,12 @@ from filelock import FileLock, Timeout
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.metric import Metric
+from pruner_zero.provenance import versions
 from pruner_zero.search.individual import Ranked
 
 CHECKPOINT_VERSION = 3
+RUN_FORMAT = 2
+"""Version of the folder's files, but for the checkpoint; folders without ``run.json`` have 1."""
 Record = dict[str, Any]
 
 
@@ -40,6 +44,7 @@ class RunFolder:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
         self.config = path / "config.yaml"
+        self.about = path / "run.json"
         self.log = path / "evaluations.jsonl"
         self.checkpoint = path / "checkpoint.json"
         self.best = path / "best_metric.json"
@@ -66,6 +71,7 @@ class RunFolder:
             raise UserError(f"{self.path} already holds a run: choose another folder or resume it")
         self.lock()
         write_atomic(self.config, config)
+        write_json(self.about, {"format": RUN_FORMAT, "versions": versions()})
         self.log.touch()
 
     def append(self, record: Record, state: dict[str, Any]) -> None:

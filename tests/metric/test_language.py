@@ -154,6 +154,21 @@ def test_further_terminals_go_by_name():
     )
 
 
+@pytest.mark.parametrize(
+    ("formula", "latex"),
+    [
+        ("sqrt(G)", "\\sqrt{|G|}"),  # a terminal is never negative: no second bars
+        ("abs(W)", "|W|"),
+        ("sqrt(neg(G))", "\\sqrt{\\left|-|G|\\right|}"),
+        ("sqr(V)", "\\left(\\sigma_x^2\\right)^2"),  # LaTeX refuses two exponents in a row
+        ("power(V, 0.5)", "\\left(\\sigma_x^2\\right)^{0.5}"),
+        ("power(W, 0.5)", "|W|^{0.5}"),
+    ],
+)
+def test_latex_of_terminals_under_bars_and_powers(formula, latex):
+    assert Metric.parse(formula).latex() == latex
+
+
 def _naive(tree: Expression, values: dict) -> torch.Tensor:
     if tree.label in values:
         return values[tree.label]
