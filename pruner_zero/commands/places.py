@@ -117,7 +117,15 @@ def _places(
         racing = WHOLE if joint else fitness.racing
         workers.append(
             FitnessWorker(
-                bench.model, statistics, ids, pattern, racing, ledger, dense, fitness.reuse
+                bench.model,
+                statistics,
+                ids,
+                pattern,
+                racing,
+                ledger,
+                dense,
+                fitness.reuse,
+                fitness.score_memory,
             )
         )
     calibration = calibration_ids(bench, config.calibration, config.seed)

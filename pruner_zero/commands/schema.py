@@ -47,6 +47,7 @@ class FitnessConfig:
     ``fingerprint`` lets a cheap look at some rows of some layers refuse offspring that repeat.
     ``sparsity`` and ``models`` (beside the search's own model) make fitness the geometric mean of
     several perplexities; racing is off then. ``reuse`` false charges known masks like new ones.
+    ``score_memory`` is in GB, for scores that compete over a block or the model.
     """
 
     windows: int = 6
@@ -54,6 +55,7 @@ class FitnessConfig:
     racing: RacingConfig = field(default_factory=RacingConfig)
     fingerprint: bool = False
     reuse: bool = True
+    score_memory: float = 1.0
     sparsity: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
 

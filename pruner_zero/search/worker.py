@@ -13,7 +13,7 @@ from pruner_zero.metric import Metric
 from pruner_zero.model.digest import MaskDigest
 from pruner_zero.model.head import CausalHead
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
-from pruner_zero.model.masks import InvalidScores, LayerMask, prune_masks
+from pruner_zero.model.masks import InvalidScores, LayerMask, ScoreRoom, prune_masks
 from pruner_zero.model.perplexity import negative_log_likelihoods, perplexity_of
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.scoring import scorer
@@ -44,6 +44,8 @@ class FitnessWorker:
         dense: the dense weights, if another worker of this model has a copy of them already.
         reuse: False charges masks that are known in this run like new ones, as a search without
             identity by masks would; for studies of what that identity saves.
+        score_memory: GB in which scores that compete over a block or the model are kept; what
+            does not fit is computed three times.
 
     Raises:
         UserError: when the pattern does not fit a layer, before any work.
@@ -59,6 +61,7 @@ class FitnessWorker:
         ledger: LedgerContext | None = None,
         dense: DenseWeights | None = None,
         reuse: bool = True,
+        score_memory: float = 1.0,
     ) -> None:
         """Copy the dense weights; nothing is computed yet."""
         self.model = model
@@ -69,6 +72,7 @@ class FitnessWorker:
         self.racing = racing
         self.ledger = ledger
         self.reuse = reuse
+        self.room = ScoreRoom(int(score_memory * 1e9))
         self.head = CausalHead.of(model)
         self.statistics = statistics.to(self.head.device)
         self.dense = dense or DenseWeights(self.layers)
@@ -133,7 +137,7 @@ class FitnessWorker:
         if metric is None:
             return _perplexity(self._losses(ids), ids)
         score = scorer(metric, self.statistics, self.dense)
-        masks = prune_masks(self.layers, score, with_scope(self.pattern, scope))
+        masks = prune_masks(self.layers, score, with_scope(self.pattern, scope), self.room)
         try:
             with self.dense.pruned(masks):
                 return _perplexity(self._losses(ids), ids)
@@ -192,7 +196,7 @@ class FitnessWorker:
 
         def digested() -> Iterator[LayerMask]:
             score = scorer(metric, self.statistics, self.dense)
-            for layer, mask in prune_masks(self.layers, score, pattern):
+            for layer, mask in prune_masks(self.layers, score, pattern, self.room):
                 digest.update(layer.name, mask)
                 yield layer, mask
 
