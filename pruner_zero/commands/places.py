@@ -126,6 +126,7 @@ def _places(
                 dense,
                 fitness.reuse,
                 fitness.score_memory,
+                fitness.compile,
             )
         )
     calibration = calibration_ids(bench, config.calibration, config.seed)

@@ -46,6 +46,7 @@ class FitnessWorker:
             identity by masks would; for studies of what that identity saves.
         score_memory: GB in which scores that compete over a block or the model are kept; what
             does not fit is computed three times.
+        compile: compile the decoder; pays when many candidates follow.
 
     Raises:
         UserError: when the pattern does not fit a layer, before any work.
@@ -62,6 +63,7 @@ class FitnessWorker:
         dense: DenseWeights | None = None,
         reuse: bool = True,
         score_memory: float = 1.0,
+        compile: bool = False,
     ) -> None:
         """Copy the dense weights; nothing is computed yet."""
         self.model = model
@@ -73,7 +75,8 @@ class FitnessWorker:
         self.ledger = ledger
         self.reuse = reuse
         self.room = ScoreRoom(int(score_memory * 1e9))
-        self.head = CausalHead.of(model)
+        head = CausalHead.of(model)
+        self.head = head.compiled() if compile else head
         self.statistics = statistics.to(self.head.device)
         self.dense = dense or DenseWeights(self.layers)
         self.probe = Probe(self.layers, self.dense, self.statistics)
