@@ -69,7 +69,7 @@ def time_candidate(
         subject: the model.
         metric: the metric.
         pattern: what is pruned.
-        repeats: runs for the total, and as many for the stages.
+        repeats: how often.
 
     Raises:
         InvalidScores: the metric gives no valid scores here.
@@ -77,10 +77,14 @@ def time_candidate(
     device = subject.head.device
     totals, parts = [], []
     for _ in range(repeats):
-        whole, stages = Stopwatch(device), Stopwatch(device)
+        stages, whole = Stopwatch(device), Stopwatch(device)
         with whole.stage("total"):
-            run_candidate(subject, metric, pattern, Stopwatch(device, wait=False))
-        run_candidate(subject, metric, pattern, stages)
+            run_candidate(subject, metric, pattern, stages)
+        if device.type == "cuda":
+            # Waiting between stages costs time there: once more without, for the total.
+            whole = Stopwatch(device)
+            with whole.stage("total"):
+                run_candidate(subject, metric, pattern, Stopwatch(device, wait=False))
         totals.append(whole.seconds["total"])
         parts.append(stages.seconds)
     return Timing(median(totals), {name: median(part[name] for part in parts) for name in STAGES})

@@ -182,7 +182,6 @@ def _row(
     metric = cast(Metric, method.metric)
     pattern = resolve_pattern(method, sparsity, None)
     try:
-        time_candidate(subject, metric, pattern)  # warms up
         timing = time_candidate(subject, metric, pattern, config.repeats)
     except InvalidScores as failure:
         raise UserError(f"{method.name} cannot be timed: {failure}") from failure
