@@ -98,13 +98,22 @@ def collect_wheels(folder: Path, python: str, with_torch: bool) -> None:
     for platform in PLATFORMS:
         target += ["--platform", platform]
     fetch = ["download", "--quiet", "--dest", str(folder), *target]
-    _pip([*fetch, "--no-deps", *(f"{name}=={version}" for name, version in pins.items())])
-    _pip(["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)])
+    build = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
+    pure = [name for name in pins if _is_pure(name)]
+    compiled = [name for name in pins if name not in pure]
+    # A package of pure Python may be published as source alone: pip makes a wheel of it.
+    _pip([*build, str(ROOT), *(f"{name}=={pins[name]}" for name in pure)])
+    _pip([*fetch, "--no-deps", *(f"{name}=={pins[name]}" for name in compiled)])
     if with_torch:
         # Three equal signs: the version as published, not a local build such as 2.13.0+cpu.
         version = distribution("torch").version.partition("+")[0]
         print(f"fetching torch {version} with its CUDA packages")
         _pip([*fetch, f"torch==={version}"])
+
+
+def _is_pure(name: str) -> bool:
+    """Whether the installed package runs on every Python and machine."""
+    return "-none-any" in (distribution(name).read_text("WHEEL") or "")
 
 
 def collect_assets(cache: Path) -> None:

@@ -132,6 +132,8 @@ def _checked(config: BenchCommandConfig, output: Path) -> tuple[list[Method], Me
         given = getattr(config, key)
         if given is not None and given < value:
             raise UserError(f"{key} must be at least {value}")
+    if config.score_memory < 0:
+        raise UserError("score_memory must be at least 0")
     for key in ("metrics", "sparsity"):
         if not getattr(config, key):
             raise UserError(f"{key}: name at least one")

@@ -125,8 +125,8 @@ def _places(
                 ledger,
                 dense,
                 fitness.reuse,
-                fitness.score_memory,
-                fitness.compile,
+                score_memory=fitness.score_memory,
+                compile=fitness.compile,
             )
         )
     calibration = calibration_ids(bench, config.calibration, config.seed)
