@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup search test check clean
+.PHONY: setup search test check bundle clean
 
 setup: $(VENV)/.complete
 
@@ -25,6 +25,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# An offline kit for a machine with a GPU: PYTHON_VERSION is the target's, TORCH=1 adds torch.
+PYTHON_VERSION ?= 3.12
+bundle: setup
+	$(BIN)/python benchmarks/bundle.py --python $(PYTHON_VERSION) $(if $(TORCH),--torch) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -15,6 +15,7 @@ COMMANDS = {
     "plan": "how far can a model be pruned within a tolerated loss",
     "prune": "write a pruned model that loads like any other",
     "evaluate": "zero-shot accuracy of a model, dense or pruned",
+    "bench": "time one evaluation, stage by stage, beside the public flow",
     "show": "one metric as formula, tree, simplified forms, LaTeX and Python",
     "ledger": "list or export the evaluations of all searches",
 }

@@ -96,7 +96,15 @@ def search_work(config: SearchCommandConfig) -> Workload:
     """What a search will ask of the memory."""
     parts = (config.fitness, config.validation, config.test)
     texts = [(part.windows, part.length) for part in parts]
-    return workload(texts, config.calibration, {"G", "X"} | _terminals(config))
+    scopes = {config.scope, *config.search.scopes}
+    scopes |= {seed.scope for seed in config.search.known_metrics()}
+    joint = bool(scopes & {"block", "model"})
+    return workload(
+        texts,
+        config.calibration,
+        {"G", "X"} | _terminals(config),
+        score_memory=int(config.fitness.score_memory * 1e9) if joint else 0,
+    )
 
 
 def evaluator(places: Sequence[Place]) -> FitnessWorker | JointWorker:
@@ -141,6 +149,8 @@ def _places(
                 dense,
                 fitness.reuse,
                 bench.on_full,
+                fitness.score_memory,
+                fitness.compile,
             )
         )
     calibration = calibration_ids(bench, config.calibration, config.seed)

@@ -53,6 +53,8 @@ class FitnessConfig:
     ``fingerprint`` lets a cheap look at some rows of some layers refuse offspring that repeat.
     ``sparsity`` and ``models`` (beside the search's own model) make fitness the geometric mean of
     several perplexities; racing is off then. ``reuse`` false charges known masks like new ones.
+    ``score_memory`` is in GB, for scores that compete over a block or the model; ``compile`` runs
+    the decoder through torch.compile.
     """
 
     windows: int = 6
@@ -60,6 +62,8 @@ class FitnessConfig:
     racing: RacingConfig = field(default_factory=RacingConfig)
     fingerprint: bool = False
     reuse: bool = True
+    score_memory: float = 1.0
+    compile: bool = False
     sparsity: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
 
@@ -196,6 +200,35 @@ class PlanCommandConfig:
 
 
 @dataclass
+class BenchCommandConfig:
+    """Everything that ``pruner-zero bench`` can be told.
+
+    ``windows`` windows of ``length`` tokens are evaluated. The public flow is timed on
+    ``public_sequences`` of the ``calibration.sequences`` and ``public_windows`` of the windows and
+    scaled up; null times all of them.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    metrics: list[str] = field(default_factory=list)
+    sparsity: list[str] = field(default_factory=list)
+    windows: int = 4
+    length: int = 2048
+    repeats: int = 3
+    score_memory: float = 1.0
+    compile: bool = False
+    public: bool = True
+    public_metric: str = "pruner-zero"
+    public_sequences: int | None = 2
+    public_windows: int | None = 1
+    threads: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    cache: str | None = None
+    output: str = "???"
+
+
+@dataclass
 class LedgerCommandConfig:
     """Everything that ``pruner-zero ledger`` can be told."""
 
@@ -225,6 +258,7 @@ class ReportCommandConfig:
 
 def register_schemas() -> None:
     """Make the schemas known to Hydra under the names that ``conf/*.yaml`` builds on."""
+    ConfigStore.instance().store(name="bench_schema", node=BenchCommandConfig)
     ConfigStore.instance().store(name="compare_schema", node=CompareCommandConfig)
     ConfigStore.instance().store(name="evaluate_schema", node=EvaluateCommandConfig)
     ConfigStore.instance().store(name="ledger_schema", node=LedgerCommandConfig)

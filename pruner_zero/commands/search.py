@@ -67,6 +67,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   fitness=quick|full         windows of text on which every candidate is evaluated
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
   fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
+  fitness.compile=true           torch.compile the decoder (fitness.score_memory: see conf/fitness)
   ledger=null|FILE|off       evaluations known from earlier runs are not computed again
   workers=local|ray          candidates one after another, or on Ray actors, one per GPU:
   workers.count=8 workers.cpus=4 workers.gpus=0.5 workers.address=auto|HOST:PORT|ray://HOST:PORT
@@ -202,6 +203,8 @@ def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
             if value is not None and value < least:
                 raise UserError(f"{group}.{key} must be at least {least}")
     check_memory(config.memory)
+    if config.fitness.score_memory < 0:
+        raise UserError("fitness.score_memory must be at least 0")
     if config.device != "auto":
         resolve_device(config.device)
     if config.fitness.sparsity and config.scope:

@@ -18,6 +18,7 @@ def workload(
     terminals: Collection[str],
     copy: bool = True,
     host_copy: bool = False,
+    score_memory: int = 0,
 ) -> Workload:
     """Describe what will run.
 
@@ -27,6 +28,7 @@ def workload(
         terminals: what metrics read of the dense model.
         copy: a copy of the dense weights is kept beside the model.
         host_copy: also when the blocks are on the host.
+        score_memory: bytes in which competing scores may be kept.
     """
     measured = frozenset(terminals) & MEASURED_TERMINALS
     windows, window = max(
@@ -42,4 +44,5 @@ def workload(
         copy=copy,
         host_copy=host_copy,
         checkpointing=bool(calibration.checkpointing),
+        score_memory=score_memory,
     )

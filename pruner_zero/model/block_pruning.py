@@ -13,7 +13,7 @@ from pruner_zero.model.accumulators import InputStatistics
 from pruner_zero.model.flow import BlockFlow
 from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import LayerMask, prune_masks
-from pruner_zero.model.pruning import DenseWeights
+from pruner_zero.model.pruning import DenseWeights, zero_weights
 from pruner_zero.model.scoring import Scoring, scorer
 from pruner_zero.model.sparsegpt import reconstruct, sparsegpt
 from pruner_zero.model.sparsity import SparsityPattern, Unstructured
@@ -123,6 +123,6 @@ def _prune_block(
                 hessian = inputs.hessians.matrix(layer)
                 layer.weight.copy_(reconstruct(layer.weight, hessian, mask, layer.name))
             else:
-                layer.weight.masked_fill_(mask, 0)
+                zero_weights(layer.weight.detach(), mask)
     if sequential and index + 1 < len(flow.blocks):
         flow.run(index, keep=True)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pruner_zero.model.layers import PrunableLayer, find_blocks, prunable_layers
 from pruner_zero.model.packed import unpack
+from pruner_zero.model.pruning import zero_weights
 
 if TYPE_CHECKING:
     from pruner_zero.model.chain import DecoderChain
@@ -103,7 +104,7 @@ class HostedBlocks:
     def _mask(self, index: int) -> None:
         for layer in self._layers.get(index, ()):
             if (packed := self._masks.get(layer.name)) is not None:
-                layer.weight.masked_fill_(unpack(packed, layer.shape, self.device), 0)
+                zero_weights(layer.weight.detach(), unpack(packed, layer.shape, self.device))
 
     def _place(self, model: nn.Module) -> None:
         inside = {id(parameter) for parameter in self.blocks.parameters()}

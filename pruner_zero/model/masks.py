@@ -19,6 +19,7 @@ __all__ = [
     "InvalidScores",
     "LayerMask",
     "Score",
+    "ScoreRoom",
     "check_scores",
     "flat_mask",
     "layer_mask",
@@ -46,17 +47,55 @@ class InvalidScores(Exception):
         self.reason = reason
 
 
+class ScoreRoom:
+    """Memory for the scores of layers that compete, taken once and used for every metric.
+
+    Args:
+        limit: most bytes that may be used; scores that need more are not kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._room = torch.empty(0)
+
+    def keep(self, layers: Sequence[PrunableLayer], scores: Iterable[Tensor]) -> list[Tensor]:
+        """Copy scores in, over what was there before.
+
+        Args:
+            layers: whose scores they are.
+            scores: for each layer [out, in] float32; left alone when they do not fit.
+
+        Returns:
+            The kept scores, valid until the next call; empty when they do not fit.
+        """
+        sizes = [math.prod(layer.shape) for layer in layers]
+        devices = {layer.weight.device for layer in layers}
+        if 4 * sum(sizes) > self.limit or len(devices) > 1:
+            return []
+        if self._room.numel() < sum(sizes) or self._room.device not in devices:
+            self._room = torch.empty(sum(sizes), device=devices.pop())
+        parts = self._room[: sum(sizes)].split(sizes)
+        return [
+            part.view(layer.shape).copy_(values)
+            for layer, part, values in zip(layers, parts, scores, strict=True)
+        ]
+
+
 def prune_masks(
-    layers: Sequence[PrunableLayer], score: Score, pattern: SparsityPattern
+    layers: Sequence[PrunableLayer],
+    score: Score,
+    pattern: SparsityPattern,
+    room: ScoreRoom | None = None,
 ) -> Iterator[LayerMask]:
     """Make the masks of all layers, one at a time.
 
     Args:
         layers: in the order in which equal scores are pruned (block and model scope).
         score: gives a layer's scores, [out, in] float32; the lowest are pruned. It is called once
-            per layer, with block or model scope three times (scores of all layers together need
-            not fit in memory), and must give the same values each time.
+            per layer, or with block or model scope three times when there is no room for all that
+            compete, and must give the same values each time.
         pattern: how many weights go and which compete.
+        room: where scores of layers that compete with one another are kept.
 
     Yields:
         Each layer with its bool mask [out, in] on the scores' device, True where pruned.
@@ -71,9 +110,9 @@ def prune_masks(
             yield layer, layer_mask(_checked(layer, score), pattern)
     elif pattern.scope == "block":
         for _, block in groupby(layers, key=lambda layer: layer.block):
-            yield from _joint_masks(list(block), score, pattern.ratio)
+            yield from _joint_masks(list(block), score, pattern.ratio, room)
     else:
-        yield from _joint_masks(layers, score, pattern.ratio)
+        yield from _joint_masks(layers, score, pattern.ratio, room)
 
 
 def layer_mask(scores: Tensor, pattern: SparsityPattern) -> Tensor:
@@ -125,22 +164,23 @@ def _checked(layer: PrunableLayer, score: Score) -> Tensor:
 
 
 def _joint_masks(
-    layers: Sequence[PrunableLayer], score: Score, ratio: float
+    layers: Sequence[PrunableLayer], score: Score, ratio: float, room: ScoreRoom | None
 ) -> Iterator[LayerMask]:
-    """Masks of layers whose weights all compete, exact in number, without holding their scores."""
+    """Masks of layers whose weights all compete, exact in number."""
     k = int(sum(math.prod(layer.shape) for layer in layers) * ratio)
     if k == 0:
         for layer in layers:
             yield layer, torch.zeros_like(_checked(layer, score), dtype=torch.bool)
         return
+    scores_of = (_checked(layer, score) for layer in layers)
+    held = room.keep(layers, scores_of) if room else None
 
     def stream() -> Iterable[Tensor]:
-        return (_checked(layer, score) for layer in layers)
+        return held or (_checked(layer, score) for layer in layers)
 
     kth: KthValue = kth_lowest(stream, k)
     places = k - kth.below
-    for layer in layers:
-        scores = score(layer).detach().float()
+    for layer, scores in zip(layers, stream(), strict=True):
         tied = int(torch.count_nonzero(scores == kth.value))
         if tied <= places:
             mask = scores <= kth.value

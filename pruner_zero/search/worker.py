@@ -15,7 +15,7 @@ from pruner_zero.model.head import CausalHead
 from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.hosted_weights import HostedWeights, dense_weights
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
-from pruner_zero.model.masks import InvalidScores, LayerMask, prune_masks
+from pruner_zero.model.masks import InvalidScores, LayerMask, ScoreRoom, prune_masks
 from pruner_zero.model.perplexity import negative_log_likelihoods, perplexity_of
 from pruner_zero.model.placement import place, with_room
 from pruner_zero.model.pruning import DenseWeights
@@ -50,6 +50,9 @@ class FitnessWorker:
             identity by masks would; for studies of what that identity saves.
         on_full: called when the device is out of memory, before the model's blocks move to the
             host and the evaluation runs again; None makes that an error.
+        score_memory: GB in which scores that compete over a block or the model are kept; what
+            does not fit is computed three times.
+        compile: compile the decoder; pays when many candidates follow.
 
     Raises:
         UserError: when the pattern does not fit a layer, before any work.
@@ -66,6 +69,8 @@ class FitnessWorker:
         dense: DenseWeights | None = None,
         reuse: bool = True,
         on_full: Callable[[], None] | None = None,
+        score_memory: float = 1.0,
+        compile: bool = False,
     ) -> None:
         """Copy the dense weights; nothing is computed yet."""
         self.model = model
@@ -76,8 +81,13 @@ class FitnessWorker:
         self.racing = racing
         self.ledger = ledger
         self.on_full = on_full
-        self.head = CausalHead.of(model)
-        self.statistics = statistics if hosted_blocks(model) else statistics.to(self.head.device)
+        self.score_memory = score_memory
+        self.compile = compile
+        self.room = ScoreRoom(int(score_memory * 1e9))
+        hosted = hosted_blocks(model) is not None
+        head = CausalHead.of(model)
+        self.head = head.compiled() if compile and not hosted else head
+        self.statistics = statistics if hosted else statistics.to(self.head.device)
         self.dense = dense or dense_weights(model, self.layers)
         self.probe = Probe(self.layers, self.dense, self.statistics)
         self.known = KnownResults(self.window_tokens, reuse)
@@ -150,7 +160,7 @@ class FitnessWorker:
         if metric is None:
             return _perplexity(self._losses(ids), ids)
         score = scorer(metric, self.statistics, self.dense)
-        masks = prune_masks(self.layers, score, with_scope(self.pattern, scope))
+        masks = prune_masks(self.layers, score, with_scope(self.pattern, scope), self.room)
         try:
             with self.dense.pruned(masks):
                 return _perplexity(self._losses(ids), ids)
@@ -197,7 +207,7 @@ class FitnessWorker:
 
         def digested() -> Iterator[LayerMask]:
             score = scorer(metric, self.statistics, self.dense)
-            for layer, mask in prune_masks(self.layers, score, pattern):
+            for layer, mask in prune_masks(self.layers, score, pattern, self.room):
                 digest.update(layer.name, mask)
                 yield layer, mask
 

@@ -11,6 +11,7 @@ from pruner_zero.errors import UserError
 from pruner_zero.model.digest import MaskDigest, mask_digest
 from pruner_zero.model.masks import (
     InvalidScores,
+    ScoreRoom,
     flat_mask,
     layer_mask,
     nofm_mask,
@@ -73,14 +74,18 @@ def test_kth_value_of_a_stream_is_exact(tensors, share):
     st.lists(matrices(), min_size=4, max_size=4),
     st.floats(0.02, 0.98),
     st.sampled_from(["row", "layer", "block", "model"]),
+    st.sampled_from([None, 0, 300, 1 << 20]),
 )
-def test_every_scope_agrees_with_a_stable_sort(tensors, ratio, scope):
+def test_every_scope_agrees_with_a_stable_sort(tensors, ratio, scope, memory):
+    room = None if memory is None else ScoreRoom(memory)
     tensors = [tensor if tensor.min() < tensor.max() else _spread(tensor) for tensor in tensors]
     layers = [linear_layer(t, f"l{i}", block=i // 2) for i, t in enumerate(tensors)]
     table = {layer.name: tensor for layer, tensor in zip(layers, tensors, strict=True)}
     masks = {
         layer.name: mask
-        for layer, mask in prune_masks(layers, lambda x: table[x.name], Unstructured(ratio, scope))
+        for layer, mask in prune_masks(
+            layers, lambda x: table[x.name], Unstructured(ratio, scope), room
+        )
     }
     groups = {
         "row": [[(layer.name, row)] for layer in layers for row in range(layer.shape[0])],
@@ -93,6 +98,29 @@ def test_every_scope_agrees_with_a_stable_sort(tensors, ratio, scope):
         mask = torch.cat([masks[name][rows].flatten() for name, rows in group])
         assert int(mask.sum()) == int(len(scores) * ratio)
         assert mask.equal(first_k(scores, int(len(scores) * ratio)))
+
+
+def test_scores_are_computed_once_when_there_is_room_for_them():
+    calls: list[str] = []
+
+    def score(layer):
+        calls.append(layer.short_name)
+        return layer.weight
+
+    layers = [linear_layer(HAND, "a"), linear_layer(HAND + 1, "b", block=1)]
+    pattern = Unstructured(0.5, "model")
+    expected = [mask for _, mask in prune_masks(layers, score, pattern)]
+    assert calls == ["a", "b"] * 3
+    room = ScoreRoom(2 * 32 * 4)
+    for _ in range(2):
+        calls.clear()
+        got = [mask for _, mask in prune_masks(layers, score, pattern, room)]
+        assert calls == ["a", "b"]
+        assert all(a.equal(b) for a, b in zip(got, expected, strict=True))
+    narrow = ScoreRoom(2 * 32 * 4 - 1)
+    calls.clear()
+    list(prune_masks(layers, score, pattern, narrow))
+    assert calls == ["a", "b"] * 3
 
 
 def _spread(tensor: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from pruner_zero.model.head import CausalHead
 from pruner_zero.model.hosted import HostedBlocks
 from pruner_zero.model.hosted_weights import dense_weights
 from pruner_zero.model.layers import prunable_layers
-from pruner_zero.model.masks import prune_masks
+from pruner_zero.model.masks import ScoreRoom, prune_masks
 from pruner_zero.model.memory import Shapes, Workload, predict
 from pruner_zero.model.perplexity import negative_log_likelihoods
 from pruner_zero.model.scoring import scorer
@@ -39,10 +39,11 @@ REGIMES = {
 }
 
 
+@pytest.mark.parametrize("kept", [0, 1])
 @pytest.mark.parametrize("memory", ["resident", "blockwise"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("regime", REGIMES)
-def test_prediction_bounds_the_counted_peak(regime, dtype, memory):
+def test_prediction_bounds_the_counted_peak(regime, dtype, memory, kept):
     fields, windows, length, vocabulary, name = REGIMES[regime]
     model = tiny_llama(vocab_size=vocabulary, max_position_embeddings=512, **fields).to(dtype)
     metric = Metric.named(name)
@@ -50,12 +51,14 @@ def test_prediction_bounds_the_counted_peak(regime, dtype, memory):
     shapes = Shapes.of(model)
     head = CausalHead.of(model)
     terminals = metric.terminals - {"W"}
+    room = ScoreRoom(kept * 4 * shapes.prunable)
     work = Workload(
         window=length,
         windows=windows,
         length=length if terminals else 0,
         sequences=windows if terminals else 0,
         terminals=terminals,
+        score_memory=room.limit,
     )
     if memory == "blockwise":
         HostedBlocks(model, torch.device("cpu"))
@@ -66,7 +69,7 @@ def test_prediction_bounds_the_counted_peak(regime, dtype, memory):
             statistics = measure_statistics(model, ids, terminals, checkpointing=False)
         dense = dense_weights(model, layers)
         score = scorer(metric, statistics, dense)
-        with dense.pruned(prune_masks(layers, score, Unstructured(0.5, "model"))):
+        with dense.pruned(prune_masks(layers, score, Unstructured(0.5, "model"), room)):
             negative_log_likelihoods(model, ids, window=length, head=head)
     need = predict(shapes, work, memory, head.chunk_tokens())
     counted = live.peak + shapes.weights

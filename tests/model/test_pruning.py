@@ -6,7 +6,7 @@ import torch
 from pruner_zero.errors import UserError
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.masks import InvalidScores, prune_masks
-from pruner_zero.model.pruning import DenseWeights, apply_masks
+from pruner_zero.model.pruning import DenseWeights, apply_masks, zero_weights
 from pruner_zero.model.scoring import scorer
 from pruner_zero.model.sparsity import NofM, Unstructured
 from pruner_zero.model.statistics import Statistics, measure_statistics
@@ -77,6 +77,17 @@ def test_negative_zero_and_special_bits_survive(tiny):
     with dense.pruned([(layer, torch.ones(layer.shape, dtype=torch.bool))]):
         assert not layer.weight.any()
     assert layer.weight.detach().view(torch.int32).equal(bits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_zeroed_weights_have_the_bits_of_zero_and_the_rest_keep_theirs(dtype):
+    weight = torch.tensor([[-1.5, -0.0, torch.inf, torch.nan], [2.0, -2.0, 0.0, -torch.inf]])
+    weight = weight.to(dtype)
+    mask = torch.tensor([[True, False, True, True], [False, True, False, False]])
+    expected = weight.masked_fill(mask, 0)
+    zero_weights(weight, mask)
+    as_integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+    assert weight.view(as_integers).equal(expected.view(as_integers))
 
 
 def test_apply_masks_stays(tiny):

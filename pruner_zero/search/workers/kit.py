@@ -27,6 +27,8 @@ class Part:
     racing: RacingConfig
     reuse: bool
     ledger: Notebook | None
+    score_memory: float
+    compile: bool
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Kit:
                 worker.racing,
                 worker.known.reuse,
                 Notebook(*worker.ledger.snapshot()) if worker.ledger else None,
+                worker.score_memory,
+                worker.compile,
             )
             for worker in workers
         ]
@@ -87,7 +91,16 @@ class Kit:
             ledger = part.ledger and Notebook(*part.ledger.snapshot())
             made.append(
                 FitnessWorker(
-                    model, measured, part.ids, part.pattern, part.racing, ledger, dense, part.reuse
+                    model,
+                    measured,
+                    part.ids,
+                    part.pattern,
+                    part.racing,
+                    ledger,
+                    dense,
+                    part.reuse,
+                    score_memory=part.score_memory,
+                    compile=part.compile,
                 )
             )
         return made

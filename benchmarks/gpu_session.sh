@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# A short visit to a machine with a GPU: CUDA tests, benchmarks and real searches, in under ten
+# minutes, without a network when it runs from the kit of `make bundle`.
+#
+#   benchmarks/gpu_session.sh [--cpu-rehearsal] [RESULTS_FOLDER]
+#
+# --cpu-rehearsal  the same steps, shrunk to the tiny model, on the CPU in under two minutes
+# PYTHON           interpreter (default python3); it has torch, unless the kit brings it
+set -uo pipefail
+rehearsal=
+[ "${1:-}" = "--cpu-rehearsal" ] && { rehearsal=yes; shift; }
+if [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ]; then sed -n '2,9s/^# \?//p' "$0"; exit 0; fi
+source_dir=$(cd "$(dirname "$0")/.." && pwd)
+kit=$(dirname "$source_dir")
+results=${1:-$PWD/gpu_results_$(date -u +%Y-%m-%d_%H-%M-%S)}
+python=${PYTHON:-python3}
+if [ -e "$results/summary.txt" ]; then echo "error: $results already holds results: give another folder" >&2; exit 2; fi
+mkdir -p "$results" && results=$(cd "$results" && pwd) || exit 2
+cd "$source_dir" || exit 2
+
+if [ -d "$kit/wheels" ]; then # in an unpacked kit: install from it, beside what the machine has
+    wanted=$(cat "$kit/python-version")
+    have=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || exit 2
+    if [ "$have" != "$wanted" ]; then
+        echo "error: the kit is for Python $wanted and $python is $have: set PYTHON, or build the kit with PYTHON_VERSION=$have" >&2; exit 2
+    fi
+    export HF_HUB_OFFLINE=1 PRUNER_ZERO_CACHE="$kit/cache"
+    if [ ! -e "$kit/site/.complete" ]; then
+        "$python" -m pip install --quiet --no-index --no-deps --no-warn-conflicts --disable-pip-version-check \
+            --upgrade --target "$kit/site" "$kit"/wheels/*.whl && touch "$kit/site/.complete" || exit 2
+    fi
+    export PYTHONPATH="$kit/site"
+fi
+export PYTHONPATH="$source_dir${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+"$python" -c 'import torch' || { echo "error: $python has no torch: set PYTHON, or build the kit with TORCH=1" >&2; exit 2; }
+if [ -z "$rehearsal" ] && ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    echo "error: no CUDA device: use --cpu-rehearsal to try the steps without one" >&2; exit 2
+fi
+
+failed=0
+step() { # step NAME SECONDS COMMAND...: run with a limit, keep the output, note how it ended
+    local name=$1 limit=$2 start=$SECONDS status; shift 2
+    echo "== $name"
+    echo "$ $*" >"$results/$name.log"
+    timeout --signal=INT --kill-after=10 "$limit" "$@" >>"$results/$name.log" 2>&1
+    status=$?
+    [ $status -eq 0 ] || failed=1
+    echo "$name: status $status, $((SECONDS - start)) s of at most $limit" | tee -a "$results/summary.txt"
+}
+pz() { echo "$python" -m pruner_zero; }
+
+{
+    echo "commit: $(git rev-parse HEAD 2>/dev/null || cat "$kit/commit" 2>/dev/null)"
+    "$python" -c 'import json, torch
+from pruner_zero.provenance import provenance
+print(json.dumps(provenance("cuda" if torch.cuda.is_available() else "cpu"), indent=1))
+print("cuda", torch.version.cuda)'
+    command -v nvidia-smi >/dev/null && nvidia-smi
+} >"$results/machine.txt" 2>&1
+
+if [ -n "$rehearsal" ]; then
+    small="device=cpu model=random-tiny"
+    step cuda_tests 60 "$python" -m pytest -m cuda -rs tests/model tests/search
+    step bench_smollm2 40 $(pz) bench $small windows=2 length=64 calibration.sequences=4 calibration.length=64 output="$results/bench_smollm2"
+    step bench_7b 40 $(pz) bench $small windows=2 length=64 public=false "metrics=[wanda,pruner-zero]" output="$results/bench_7b"
+    step bench_7b_341k 40 $(pz) bench $small windows=4 length=64 public=false "metrics=[wanda]" "sparsity=[0.5]" repeats=1 output="$results/bench_7b_341k"
+    search="device=cpu experiment=tiny ledger=off search.population_size=6 search.generations=2"
+    step search_50 40 $(pz) search $search sparsity=0.5 hydra.run.dir="$results/search_50"
+    step search_24 40 $(pz) search $search sparsity=2:4 hydra.run.dir="$results/search_24"
+else
+    step cuda_tests 100 "$python" -m pytest -m cuda -rs tests/model tests/search
+    step bench_smollm2 80 $(pz) bench device=cuda windows=16 output="$results/bench_smollm2"
+    step bench_7b 90 $(pz) bench device=cuda model=random-llama-7b windows=16 public=false "metrics=[wanda,pruner-zero]" output="$results/bench_7b"
+    step bench_7b_341k 90 $(pz) bench device=cuda model=random-llama-7b windows=167 public=false "metrics=[wanda]" "sparsity=[0.5]" repeats=1 output="$results/bench_7b_341k"
+    search="device=cuda ledger=off fitness=full search.population_size=100 search.generations=40 search.minutes=1.3"
+    step search_50 115 $(pz) search $search sparsity=0.5 hydra.run.dir="$results/search_50"
+    step search_24 115 $(pz) search $search sparsity=2:4 hydra.run.dir="$results/search_24"
+fi
+echo "all steps: $SECONDS s" | tee -a "$results/summary.txt"
+echo "results in $results; copy the folder into experiments/gpu/ and commit it"
+exit $failed

@@ -1,0 +1,1 @@
+"""What one evaluation costs, measured against the device's own limits and the public flow."""

@@ -1,0 +1,62 @@
+"""The offline kit: complete, in checked parts, and the session script that runs from it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bundle import closure, write_parts
+from pruner_zero.errors import UserError
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu_session.sh"
+
+
+@pytest.fixture
+def parts(tmp_path):
+    kit, output = tmp_path / "kit", tmp_path / "out"
+    (kit / "wheels").mkdir(parents=True)
+    (kit / "wheels" / "a.whl").write_bytes(bytes(range(256)) * 200)
+    (kit / "python-version").write_text("3.12\n")
+    output.mkdir()
+    return kit, output, write_parts(kit, output, part_bytes=20_000)
+
+
+def unpack(output: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(output / "unpack.sh"), str(target)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_parts_are_small_and_unpack_to_the_kit(parts, tmp_path):
+    kit, output, made = parts
+    assert len(made) > 2
+    assert all(part.stat().st_size <= 20_000 for part in made)
+    assert unpack(output, tmp_path / "again").returncode == 0
+    for path in ("wheels/a.whl", "python-version"):
+        assert (tmp_path / "again" / path).read_bytes() == (kit / path).read_bytes()
+
+
+def test_a_damaged_part_is_refused(parts, tmp_path):
+    _, output, made = parts
+    data = bytearray(made[1].read_bytes())
+    data[100] ^= 1
+    made[1].write_bytes(data)
+    refused = unpack(output, tmp_path / "again")
+    assert refused.returncode != 0 and made[1].name in refused.stdout + refused.stderr
+    assert not (tmp_path / "again").exists()
+
+
+def test_closure_has_what_is_needed_at_run_time_and_leaves_torch_out():
+    found = closure(("pruner-zero", "pytest"), "3.12")
+    assert {"pruner-zero", "transformers", "tokenizers", "gguf", "pytest", "pluggy"} <= set(found)
+    assert not {"torch", "mypy", "ruff", "lm-eval"} & set(found)
+    with pytest.raises(UserError, match="no-such-package is not installed"):
+        closure(("no-such-package",), "3.12")
+
+
+def test_session_script_refuses_what_it_cannot_do(tmp_path):
+    (tmp_path / "summary.txt").touch()
+    command = [str(SCRIPT), "--cpu-rehearsal", str(tmp_path)]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 2 and "already holds results" in again.stderr
