@@ -26,7 +26,7 @@ if [ -d "$kit/wheels" ]; then # in an unpacked kit: install from it, beside what
     fi
     export HF_HUB_OFFLINE=1 PRUNER_ZERO_CACHE="$kit/cache"
     if [ ! -e "$kit/site/.complete" ]; then
-        "$python" -m pip install --quiet --no-index --no-deps --no-warn-conflicts --disable-pip-version-check \
+        "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-warn-conflicts --disable-pip-version-check \
             --upgrade --target "$kit/site" "$kit"/wheels/*.whl && touch "$kit/site/.complete" || exit 2
     fi
     export PYTHONPATH="$kit/site"
