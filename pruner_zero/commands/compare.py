@@ -20,6 +20,7 @@ from pruner_zero.commands.schema import CompareCommandConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
+from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
@@ -43,6 +44,7 @@ usage: pruner-zero compare [KEY=VALUE ...]
                         NAME+obs adds SparseGPT's weight update to any of them
   sparsity=[0.5,0.6,4:8,2:4]    share of weights to prune, or N of every M consecutive inputs
   seeds=[0,1,2]                 of the calibration sequences: mean and standard deviation
+  operator_files=[mine.py]      operators of your own, for formulas that use them
   mode=one_shot|sequential      statistics of the dense model, or block by block
   scope=row|layer|block|model   default: each method's own (magnitude: layer, metrics: row)
   allocation=uniform|owl
@@ -51,7 +53,7 @@ usage: pruner-zero compare [KEY=VALUE ...]
   output=FOLDER  device=auto|cpu|cuda
 """
 
-_LISTS = ("methods", "sparsity", "seeds", "output", "device", "cache")
+_FREE = ("methods", "sparsity", "seeds", "output", "device", "cache", "operator_files")
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ def compare(cfg: DictConfig, output: Path, display: Display | None = None) -> No
     """
     config = cast(CompareCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
+    operators = [file.sha256 for file in load_operators(config.operator_files)]
     cells = list(_cells(config))
     log = output / "cells.jsonl"
-    done = _resume(output, cfg, log)
+    done = _resume(output, cfg, log, operators)
     missing = [cell for cell in cells if cell.key not in done]
     display.say(f"{len(cells)} cells, {len(cells) - len(missing)} known, in {output}")
     if missing:
@@ -124,16 +127,20 @@ def _split(method: str) -> tuple[str, str]:
     return name, "obs" if plus else "none"
 
 
-def _resume(output: Path, cfg: DictConfig, log: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _resume(
+    output: Path, cfg: DictConfig, log: Path, operators: list[str]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Return the cells that this folder already holds, if its settings are the same."""
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    for name in _LISTS:
+    for name in _FREE:
         settings.pop(name)
+    if operators:
+        settings["operators"] = operators
     file = output / "settings.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         if before != settings:
-            keys = sorted(k for k in settings if settings[k] != before.get(k))
+            keys = sorted(k for k in settings | before if settings.get(k) != before.get(k))
             raise UserError(f"{output} was made with other values of {', '.join(keys)}")
     else:
         output.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from pruner_zero.commands.setup import (
     open_workbench,
 )
 from pruner_zero.data.corpus import Corpus, load_corpus
-from pruner_zero.metric import terminal_set
+from pruner_zero.metric import load_operators, terminal_set
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.sparsity import SparsityPattern
 from pruner_zero.search.joint import JointWorker
@@ -109,10 +109,11 @@ def _places(
     validation_ids = bench.windows("validation", validation.length, validation.windows)
     statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
     key = calibration_key(bench, config.calibration, config.seed)
+    own = [file.sha256 for file in load_operators(config.operator_files)]
     joint = len(patterns) > 1 or bool(fitness.models)
     workers: list[FitnessWorker] = []
     for pattern in patterns:
-        ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display)
+        ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display, own)
         dense = workers[0].dense if workers else None
         racing = WHOLE if joint else fitness.racing
         workers.append(

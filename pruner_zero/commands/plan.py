@@ -16,6 +16,7 @@ from pruner_zero.commands.plan_report import present_plan
 from pruner_zero.commands.schema import PlanCommandConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
 from pruner_zero.errors import UserError
+from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
@@ -60,6 +61,7 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     config = cast(PlanCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
     tolerance = parse_tolerance(config.tolerance)
+    load_operators(config.operator_files)
     methods = [resolve_method_argument(name) for name in config.metrics]
     _check(config)
     if (output / "plan.json").exists():

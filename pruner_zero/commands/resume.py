@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.errors import UserError
+from pruner_zero.metric.own_operators import OperatorFile
 from pruner_zero.search.run_folder import RunFolder
 
 # What may differ between a run and its continuation: how long it goes on, and where.
-_FREE = ("resume", "device", "cache", "ledger", "search.generations", "search.evaluations",
-         "search.minutes", "search.stagnation", "test", "validation")  # fmt: skip
+# Operator files are compared by what is in them.
+_FREE = ("resume", "tracker", "operator_files", "device", "cache", "ledger",
+         "search.generations", "search.evaluations", "search.minutes", "search.stagnation",
+         "test", "validation")  # fmt: skip
 
 
-def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
+def open_run(
+    cfg: DictConfig, output: Path, operators: Sequence[OperatorFile] = ()
+) -> tuple[RunFolder, bool]:
     """Return the run folder to work in and whether it holds a run to continue (then locked).
 
     Args:
         cfg: the composed configuration; ``resume`` is null, a run folder, or ``auto``.
         output: the folder of a new run.
+        operators: the user's own, as they are now.
 
     Raises:
         UserError: the named folder holds no run, or one of other settings (which are named), or
@@ -31,7 +37,8 @@ def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
         # The folder itself first: hydra.run.dir may be fixed.
         for path in _unfinished(output):
             folder = RunFolder(path)
-            if not differing(cfg, folder) and folder.lock():
+            same = not differing(cfg, folder) and _same_operators(folder, operators)
+            if same and folder.lock():
                 return folder, True
     elif cfg.resume:
         path = Path(cfg.resume)
@@ -41,6 +48,9 @@ def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
         keys = differing(cfg, folder)
         if keys:
             raise UserError(f"resume: the run was made with other values of {', '.join(keys)}")
+        if not _same_operators(folder, operators):
+            files = ",".join(map(str, folder.operator_files()))
+            raise UserError(f"resume: the run had other operators: operator_files=[{files}]")
         if not folder.lock():
             raise UserError(f"resume: another process works in {path}")
         return folder, True
@@ -57,6 +67,11 @@ def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
         if before.get(key) != now.get(key)
         and not any(key == free or key.startswith(f"{free}.") for free in _FREE)
     ]
+
+
+def _same_operators(folder: RunFolder, operators: Sequence[OperatorFile]) -> bool:
+    before = [file.read_text(encoding="utf-8") for file in folder.operator_files()]
+    return before == [file.text for file in operators]
 
 
 def _unfinished(output: Path) -> Iterator[Path]:

@@ -97,6 +97,7 @@ class SearchCommandConfig:
     sparsity: str = "0.5"
     scope: str | None = None
     operators: str = "paper"
+    operator_files: list[str] = field(default_factory=list)
     terminals: str = "paper"
     simplify: str = "rank"
     seed: int = 0
@@ -114,6 +115,7 @@ class CompareCommandConfig:
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     methods: list[str] = field(default_factory=list)
+    operator_files: list[str] = field(default_factory=list)
     sparsity: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     mode: str = "one_shot"
@@ -134,6 +136,7 @@ class PruningConfig:
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     metric: str | None = None
+    operator_files: list[str] = field(default_factory=list)
     sparsity: str = "0.5"
     mode: str = "sequential"
     update: str = "none"
@@ -173,6 +176,7 @@ class PlanCommandConfig:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     tolerance: str = "5%"
     metrics: list[str] = field(default_factory=list)
+    operator_files: list[str] = field(default_factory=list)
     patterns: list[str] = field(default_factory=list)
     resolution: float = 0.01
     highest: float = 0.9
@@ -201,6 +205,7 @@ class ShowCommandConfig:
 
     metric: str = "???"
     other: str | None = None
+    operator_files: list[str] = field(default_factory=list)
 
 
 def register_schemas() -> None:

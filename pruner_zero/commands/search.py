@@ -18,7 +18,7 @@ from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.setup import open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_json
-from pruner_zero.metric import operator_set, terminal_set
+from pruner_zero.metric import load_operators, operator_set, terminal_set
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.methods import resolve_method
 from pruner_zero.model.perplexity import check_dense
@@ -44,6 +44,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   sparsity=0.5|2:4|4:8       share of weights to prune, or N of every M consecutive inputs
   scope=row|layer|block|model    whose scores compete (default: each output row)
   operators=paper|extended|wide  terminals=paper|wide    the words of the formulas
+  operator_files=[mine.py]   operators of your own beside these; probed before anything is loaded
   simplify=none|oos|exact|rank   oos is the paper's opposing operation simplification
   search=steady_state|mu_plus_lambda|nsga2|random    the paper's evolution, generations, a front of
                                                     perplexity and size, random as the baseline
@@ -90,8 +91,9 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     began = time.monotonic()
     config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
+    own = load_operators(config.operator_files)
     patterns = _checked(config)
-    folder, continued = open_run(cfg, output)
+    folder, continued = open_run(cfg, output, own)
     display.say(f"run folder {folder.path}")
     bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
     places = open_places(config, bench, patterns, display)
@@ -102,14 +104,14 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         config.search,
         config.seed,
         lambda metric, scope: metric.simplified(config.simplify, scope or _scope(patterns)),
-        config.operators,
+        (*operator_set(config.operators), *(one for file in own for one in file.operators)),
         config.terminals,
     )
     before = Progress(worker.full_tokens)
     if continued:
         before = _continue(folder, algorithm, worker, display)
     else:
-        folder.begin(OmegaConf.to_yaml(cfg, resolve=True))
+        folder.begin(OmegaConf.to_yaml(cfg, resolve=True), [(f.path.name, f.text) for f in own])
     dense = [_dense(place, display) for place in places]
     display.say(
         f"searching: up to {config.search.candidates} candidates, sparsity {wanted}, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,7 @@ def ledger_context(
     sparsity: str,
     setting: str | None,
     display: Display,
+    operators: Sequence[str] = (),
 ) -> LedgerContext | None:
     """Open the part of the ledger that losses of this set-up belong to.
 
@@ -134,11 +135,14 @@ def ledger_context(
         sparsity: what is pruned, as text.
         setting: a file, ``off``, or None for the cache's own ledger.
         display: says when a ledger had to be moved aside.
+        operators: SHA-256 of each file of the user's operators: with other operators the same
+            formula may be another metric.
     """
     if setting == "off":
         return None
     path = Path(setting) if setting else bench.cache / "ledger.sqlite"
     weight = next(bench.model.parameters())
+    own = {"operators": list(operators)} if operators else {}
     return Ledger(path, display.say).context(
         {
             "model": statistics_key["model"],
@@ -151,5 +155,6 @@ def ledger_context(
             "split": "search",
             "windows": ids.shape[0],
             "length": ids.shape[1],
+            **own,
         }
     )
