@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from pruner_zero.commands.display import Display
+from pruner_zero.commands.flatten import flatten
 from pruner_zero.commands.model_card import model_card
 from pruner_zero.commands.pruned import checked_method, pruned
 from pruner_zero.commands.schema import PruneCommandConfig
@@ -131,21 +132,9 @@ def _verify(
 
 def _command(cfg: DictConfig) -> str:
     """The command that repeats this, with every setting that is not a path of this machine."""
-    flat = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    for local in ("cache", "output", "device"):
-        flat.pop(local)
-    parts = [f"{key}={_text(value)}" for key, value in _leaves(flat)]
-    return "pruner-zero prune " + " ".join(parts)
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found += _leaves(value, f"{prefix}{key}.")
-        elif value is not None:
-            found.append((prefix + key, value))
-    return found
+    local = ("cache", "output", "device")
+    given = {k: v for k, v in flatten(cfg).items() if k not in local and v not in (None, [])}
+    return "pruner-zero prune " + " ".join(f"{key}={_text(v)}" for key, v in given.items())
 
 
 def _text(value: Any) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from pruner_zero.commands.flatten import flatten
 from pruner_zero.errors import UserError
 from pruner_zero.metric.own_operators import OperatorFile
 from pruner_zero.search.run_folder import RunFolder
@@ -59,8 +60,8 @@ def open_run(
 
 def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
     """Return the settings that make a run another one than this configuration's."""
-    before = _flat(OmegaConf.to_container(OmegaConf.load(folder.config)))
-    now = _flat(OmegaConf.to_container(cfg, resolve=True))
+    before = flatten(cast(DictConfig, OmegaConf.load(folder.config)))
+    now = flatten(cfg)
     return [
         key
         for key in sorted(before.keys() | now.keys())
@@ -82,14 +83,3 @@ def _unfinished(output: Path) -> Iterator[Path]:
     for file in files:
         if not (file.parent / "results.json").exists():
             yield file.parent
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    """Return a configuration with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": leaf for inner, leaf in _flat(value).items()})
-        else:
-            flat[str(key)] = value
-    return flat

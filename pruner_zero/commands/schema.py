@@ -8,6 +8,7 @@ from hydra.core.config_store import ConfigStore
 
 from pruner_zero.search.config import SearchConfig
 from pruner_zero.search.racing import RacingConfig
+from pruner_zero.tracking import TrackerConfig
 
 
 @dataclass
@@ -94,6 +95,7 @@ class SearchCommandConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     test: TestConfig = field(default_factory=TestConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
     sparsity: str = "0.5"
     scope: str | None = None
     operators: str = "paper"

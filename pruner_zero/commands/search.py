@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import measure_tests, validate
+from pruner_zero.commands.flatten import flatten
 from pruner_zero.commands.outcome import counts, present, savings
 from pruner_zero.commands.places import Place, evaluator, open_places
 from pruner_zero.commands.resume import open_run
 from pruner_zero.commands.schema import SearchCommandConfig
-from pruner_zero.commands.setup import open_workbench
+from pruner_zero.commands.setup import Workbench, open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_json
 from pruner_zero.metric import load_operators, operator_set, terminal_set
@@ -26,8 +27,9 @@ from pruner_zero.model.sparsity import NofM, SparsityPattern, Unstructured, pars
 from pruner_zero.provenance import device_name, provenance
 from pruner_zero.search.algorithms import SearchAlgorithm, make_algorithm
 from pruner_zero.search.config import check_scopes, check_simplification
-from pruner_zero.search.driver import Evaluator, Progress, run_search
+from pruner_zero.search.driver import Evaluator, Progress, observed_by, run_search
 from pruner_zero.search.run_folder import RunFolder
+from pruner_zero.tracking import SearchTracking, check_tracker, track
 
 HELP = """\
 pruner-zero search: evolve a pruning metric by genetic programming
@@ -65,12 +67,27 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
   fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
   ledger=null|FILE|off       evaluations known from earlier runs are not computed again
+  tracker=none|tensorboard|mlflow|wandb    follow the run there too; tracker.place says where
   seed=0  device=auto|cpu|cuda
   resume=auto|RUN_FOLDER     continue the last unfinished run of these settings, or that one
 
   -m, --multirun   sweep: pruner-zero search -m seed=1,2,3 search.population_size=20,50
   --cfg job        print the composed configuration and stop
 """
+
+
+class _Ready(NamedTuple):
+    """A search that has everything it needs, and has spent nothing yet."""
+
+    config: SearchCommandConfig
+    bench: Workbench
+    places: Sequence[Place]
+    patterns: Sequence[SparsityPattern]
+    algorithm: SearchAlgorithm
+    worker: Evaluator
+    folder: RunFolder
+    before: Progress
+    began: float
 
 
 def search(cfg: DictConfig, output: Path, display: Display | None = None) -> RunFolder:
@@ -98,8 +115,6 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     bench = open_workbench(config.model, config.corpus, config.device, config.cache, display)
     places = open_places(config, bench, patterns, display)
     worker = evaluator(places)
-    wanted = ", ".join(map(str, patterns))
-
     algorithm = make_algorithm(
         config.search,
         config.seed,
@@ -112,6 +127,16 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         before = _continue(folder, algorithm, worker, display)
     else:
         folder.begin(OmegaConf.to_yaml(cfg, resolve=True), [(f.path.name, f.text) for f in own])
+    ready = _Ready(config, bench, places, patterns, algorithm, worker, folder, before, began)
+    steps = before.candidates
+    with track(config.tracker, folder.path, flatten(cfg), steps, display.say) as tracking:
+        return _run(ready, tracking, display)
+
+
+def _run(ready: _Ready, tracking: SearchTracking, display: Display) -> RunFolder:
+    """Search, choose on the validation split, measure the test splits, write and print."""
+    config, bench, places, patterns, algorithm, worker, folder, before, began = ready
+    wanted = ", ".join(map(str, patterns))
     dense = [_dense(place, display) for place in places]
     display.say(
         f"searching: up to {config.search.candidates} candidates, sparsity {wanted}, "
@@ -122,7 +147,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
             algorithm,
             worker,
             folder,
-            observer,
+            observed_by(observer, tracking),
             before,
             config.fitness.racing.place,
             config.fitness.fingerprint,
@@ -159,6 +184,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     write_json(folder.best, picks[0].metric.to_json(), indent=4)
     write_json(folder.results, results)
     present(results, folder, picks[0], display)
+    tracking.outcome(results)
     return folder
 
 
@@ -167,6 +193,7 @@ def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     config.search.check()
     config.fitness.racing.check()
     check_simplification(config.simplify)
+    check_tracker(config.tracker)
     operator_set(config.operators)
     terminal_set(config.terminals)
     for name in config.test.baselines:
