@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -137,7 +137,10 @@ def _load(name: str, dtype: torch.dtype, cache: Path, announce: Announce) -> tup
     """Find out what `name` is and load it on the CPU."""
     if name == RANDOM_TINY_NAME:
         model, tokenizer = random_tiny()
-        return cast(Any, model).to(dtype=dtype), tokenizer
+        # Not the buffers: a checkpoint keeps the frequencies of its positions in float32 too.
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(dtype)
+        return model, tokenizer
     if name == EMBEDDED_NAME:
         return from_checkpoint(str(embedded_folder(cache, announce)), dtype)
     path = Path(name).expanduser()
