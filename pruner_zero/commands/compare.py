@@ -17,14 +17,20 @@ from torch import Tensor
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.methods import resolve_method_argument
 from pruner_zero.commands.schema import CompareCommandConfig
-from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
+from pruner_zero.commands.setup import (
+    Workbench,
+    calibrated,
+    calibration_ids,
+    measured_perplexity,
+    open_workbench,
+)
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
-from pruner_zero.model.perplexity import check_dense, perplexity
+from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.prune import prune
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.sparsity import parse_sparsity
@@ -90,7 +96,11 @@ def compare(cfg: DictConfig, output: Path, display: Display | None = None) -> No
     missing = [cell for cell in cells if cell.key not in done]
     display.say(f"{len(cells)} cells, {len(cells) - len(missing)} known, in {output}")
     if missing:
-        _measure(config, missing, done, log, display)
+        try:
+            _measure(config, missing, done, log, display)
+        except KeyboardInterrupt:
+            display.say(f"stopped; continue with the same command and output={output}")
+            raise SystemExit(130) from None
     _present(config, cells, done, output, display)
 
 
@@ -165,7 +175,7 @@ def _measure(
     for sparsity in config.sparsity:
         parse_sparsity(sparsity).check(layers)
     test_ids = bench.windows("test", config.length, config.windows)
-    dense_value = perplexity(bench.model, test_ids, window=config.length)
+    dense_value = measured_perplexity(bench.model, test_ids, display)
     if warning := check_dense(dense_value):
         display.say(f"warning: {warning}")
     dense = DenseWeights(layers)
@@ -222,7 +232,7 @@ def _fill(
         )
     except InvalidScores as failure:
         return {**record, "reason": str(failure)}
-    value = perplexity(bench.model, test_ids, window=config.length)
+    value = measured_perplexity(bench.model, test_ids, display)
     finite = value < float("inf")
     return {
         **record,

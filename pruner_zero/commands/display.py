@@ -1,7 +1,8 @@
-"""What a search shows while it runs: a live line on a terminal, new bests alone elsewhere."""
+"""What commands show while they run: a live line on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,28 @@ from pruner_zero.search.driver import Progress as SearchProgress
 from pruner_zero.search.individual import Candidate, FitnessResult
 
 StepCallback = Callable[[int, int], None]
+
+
+class Pulse:
+    """Says where work stands when nothing was said for a while, where no bar can.
+
+    The first line comes after ten seconds, later ones after a thirtieth of the time that has
+    passed, so that the log of a long run stays short.
+    """
+
+    def __init__(self, display: Display) -> None:
+        """Start the clock."""
+        self.display = display
+        self.start = self.last = time.monotonic()
+
+    def beat(self, line: str) -> None:
+        """Print a line if it is time for one."""
+        now = time.monotonic()
+        if now - self.last < max(10.0, (now - self.start) / 30):
+            return
+        if not self.display.console.is_terminal:
+            self.display.say(line)
+        self.last = now
 
 
 class Display:
@@ -40,9 +63,17 @@ class Display:
     @contextmanager
     def steps(self, label: str) -> Iterator[StepCallback]:
         """A bar for work of known length; yields a callback (done, total)."""
+        pulse = Pulse(self)
         with self._bar() as bar:
             task = bar.add_task(label, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+            def step(done: int, total: int) -> None:
+                state = f"{label} {done}/{total}"
+                bar.update(task, completed=done, total=total, description=state)
+                if done < total:
+                    pulse.beat(f"{state}, {time.monotonic() - pulse.start:.0f} s")
+
+            yield step
 
     @contextmanager
     def search(self, config: SearchConfig) -> Iterator[SearchObserver]:
@@ -73,6 +104,7 @@ class SearchObserver:
         self.task = task
         self.config = config
         self.best = float("inf")
+        self.pulse = Pulse(display)
 
     def __call__(
         self,
@@ -85,15 +117,13 @@ class SearchObserver:
         share = self._share(progress)
         left = progress.seconds / share * (1 - share) if share > 0 else 0.0
         rate = progress.candidates / max(progress.seconds, 1e-9) * 60
-        self.bar.update(
-            self.task,
-            completed=share,
-            description=(
-                f"best {algorithm.best_perplexity:.2f} · candidate {progress.candidates}/"
-                f"{self.config.candidates} · {progress.equivalents:.1f} full evaluations · "
-                f"{rate:.0f}/min · {left / 60:.1f} min left"
-            ),
+        state = (
+            f"best {algorithm.best_perplexity:.2f} · candidate {progress.candidates}/"
+            f"{self.config.candidates} · {progress.equivalents:.1f} full evaluations · "
+            f"{rate:.0f}/min · {left / 60:.1f} min left"
         )
+        self.bar.update(self.task, completed=share, description=state)
+        self.pulse.beat(state)
         if algorithm.best_perplexity < self.best:
             self.best = algorithm.best_perplexity
             self.display.say(

@@ -101,12 +101,14 @@ def _places(
     fitness, validation, test = config.fitness, config.validation, config.test
     tests = {
         corpus.name: Workbench(bench.model, bench.tokenizer, corpus, bench.cache).windows(
-            "test", test.length, test.windows
+            "test", test.length, test.windows, "test.length"
         )
         for corpus in (bench.corpus, *others)
     }
-    ids = bench.windows("search", fitness.length, fitness.windows)
-    validation_ids = bench.windows("validation", validation.length, validation.windows)
+    ids = bench.windows("search", fitness.length, fitness.windows, "fitness.length")
+    validation_ids = bench.windows(
+        "validation", validation.length, validation.windows, "validation.length"
+    )
     statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
     key = calibration_key(bench, config.calibration, config.seed)
     own = [file.sha256 for file in load_operators(config.operator_files)]

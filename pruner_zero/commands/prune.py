@@ -15,13 +15,13 @@ from pruner_zero.commands.flatten import flatten
 from pruner_zero.commands.model_card import model_card
 from pruner_zero.commands.pruned import checked_method, pruned
 from pruner_zero.commands.schema import PruneCommandConfig
-from pruner_zero.commands.setup import Workbench, open_workbench
+from pruner_zero.commands.setup import Workbench, measured_perplexity, open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import quiet_libraries, resolve_device
 from pruner_zero.model.methods import resolve_pattern
-from pruner_zero.model.perplexity import check_dense, perplexity
+from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.prune_report import PruneReport, count_zeros
 from pruner_zero.model.semi_structured import (
     accelerate,
@@ -79,12 +79,12 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
     if config.accelerate_2of4:
         check_layers(prunable_layers(model))
     ids = bench.windows("test", config.length, config.windows)
-    dense = perplexity(model, ids, window=config.length)
+    dense = measured_perplexity(model, ids, display)
     if warning := check_dense(dense):
         display.say(f"warning: {warning}")
     display.say(f"dense perplexity {dense:.2f} on {_place(bench.corpus.name, ids)}")
     report, facts = pruned(config, method, model, bench, display)
-    value = perplexity(model, ids, window=config.length)
+    value = measured_perplexity(model, ids, display)
     display.say(f"pruned perplexity {value:.2f}")
 
     output.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def _verify(
     wrong = [a.name for a, b in zip(report.layers, found, strict=True) if a.zeros != b.zeros]
     if wrong:
         raise UserError(f"{folder} was not written whole: other zeros in {', '.join(wrong[:3])}")
-    value = perplexity(loaded, ids, window=ids.shape[1])
+    value = measured_perplexity(loaded, ids, display)
     if abs(value / expected - 1) > 1e-4:
         raise UserError(
             f"{folder} was not written whole: perplexity {value:.4f}, not {expected:.4f}"
@@ -152,7 +152,7 @@ def _accelerated(bench: Workbench, ids: Tensor, pruned: float, display: Display)
     before = tokens_per_second(bench.model, ids)
     accelerate(layers)
     after = tokens_per_second(bench.model, ids)
-    value = perplexity(bench.model, ids, window=ids.shape[1])
+    value = measured_perplexity(bench.model, ids, display)
     display.say(
         f"2:4 on {device_name(bench.device)}: {before:,.0f} tokens/s dense, {after:,.0f} tokens/s "
         f"with semi-structured tensors ({after / before:.2f} times; all blocks, without the output "

@@ -129,8 +129,12 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         folder.begin(OmegaConf.to_yaml(cfg, resolve=True), [(f.path.name, f.text) for f in own])
     ready = _Ready(config, bench, places, patterns, algorithm, worker, folder, before, began)
     steps = before.candidates
-    with track(config.tracker, folder.path, flatten(cfg), steps, display.say) as tracking:
-        return _run(ready, tracking, display)
+    try:
+        with track(config.tracker, folder.path, flatten(cfg), steps, display.say) as tracking:
+            return _run(ready, tracking, display)
+    except KeyboardInterrupt:
+        display.say("continue with the same command and resume=" + str(folder.path))
+        raise SystemExit(130) from None
 
 
 def _run(ready: _Ready, tracking: SearchTracking, display: Display) -> RunFolder:
@@ -154,8 +158,7 @@ def _run(ready: _Ready, tracking: SearchTracking, display: Display) -> RunFolder
         )
     display.say(savings(progress))
     if progress.stopped == "interrupted":
-        display.say("continue with the same command and resume=" + str(folder.path))
-        raise SystemExit(130)
+        raise KeyboardInterrupt
     ranking = algorithm.ranking()
     if not ranking:
         raise UserError(

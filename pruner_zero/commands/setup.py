@@ -18,6 +18,7 @@ from pruner_zero.data.windows import calibration_windows, consecutive_windows, s
 from pruner_zero.errors import UserError
 from pruner_zero.metric import TERMINALS
 from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
+from pruner_zero.model.perplexity import perplexity
 from pruner_zero.model.statistics import Statistics, measure_statistics
 from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
 from pruner_zero.search.ledger import Ledger, LedgerContext
@@ -37,9 +38,17 @@ class Workbench:
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    def windows(self, split: str, length: int, count: int | None) -> Tensor:
-        """``count`` windows spread over a split, or all of it for None, [N, length]."""
-        setting = {"search": "fitness.length"}.get(split, f"{split}.length")
+    def windows(
+        self, split: str, length: int, count: int | None, setting: str = "length"
+    ) -> Tensor:
+        """``count`` windows spread over a split, or all of it for None, [N, length].
+
+        Args:
+            split: its name.
+            length: tokens per window.
+            count: number of windows.
+            setting: what sets the length, for the message about too short a text.
+        """
         tokens = self.corpus.tokens(split, self.tokenizer)
         if count is None:
             return consecutive_windows(tokens, length, None, setting)
@@ -115,6 +124,12 @@ def calibrated(
 
     folder = bench.cache / "statistics"
     return cached_statistics(folder, key, {"G", "X", *terminals}, measure, display.say)
+
+
+def measured_perplexity(model: nn.Module, ids: Tensor, display: Display) -> float:
+    """Perplexity of a model on windows, [N, length], with a bar."""
+    with display.steps("measuring perplexity") as progress:
+        return perplexity(model, ids, window=ids.shape[1], progress=progress)
 
 
 def ledger_context(

@@ -65,7 +65,7 @@ def test_folder_loads_elsewhere_with_its_zeros(arguments, tmp_path, capsys, sett
         (["sparsity=2"], "strictly between 0 and 1"),
         (["update=adam"], "obs"),
         (["metric='mms(sub(W,W))'"], "cannot prune this model"),
-        (["windows=100000"], "test.length"),
+        (["windows=100000"], "lower length or the number of windows"),
     ],
 )
 def test_mistakes(arguments, capsys, extra, message):
