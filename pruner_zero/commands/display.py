@@ -16,6 +16,7 @@ from pruner_zero.search.driver import Progress as SearchProgress
 from pruner_zero.search.individual import Candidate, FitnessResult
 
 StepCallback = Callable[[int, int], None]
+_LOG_WIDTH = 120
 
 
 class Pulse:
@@ -46,16 +47,19 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         """Write to the given console, standard output by default."""
         self.console = console or Console(highlight=False, soft_wrap=True, emoji=False)
+        if not console and not self.console.is_terminal:
+            self.console.width = _LOG_WIDTH
 
     def say(self, line: str) -> None:
         """Print one line."""
         self.console.print(line, markup=False)
 
     def table(self, title: str, header: list[str], rows: list[list[str]]) -> None:
-        """Print a table; the first column is text, the others numbers."""
+        """Print a table; columns of numbers are set to the right, text to the left."""
         table = Table(title=title, title_justify="left", title_style="bold")
-        for index, name in enumerate(header):
-            table.add_column(name, justify="right" if index else "left", overflow="fold")
+        for name, *cells in zip(header, *rows, strict=True):
+            numeric = all(_is_number(cell) for cell in cells)
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*row)
         self.console.print(table)
@@ -118,16 +122,16 @@ class SearchObserver:
         left = progress.seconds / share * (1 - share) if share > 0 else 0.0
         rate = progress.candidates / max(progress.seconds, 1e-9) * 60
         state = (
-            f"best {algorithm.best_perplexity:.2f} · candidate {progress.candidates}/"
+            f"best {algorithm.best_perplexity:,.2f} · candidate {progress.candidates}/"
             f"{self.config.candidates} · {progress.equivalents:.1f} full evaluations · "
-            f"{rate:.0f}/min · {left / 60:.1f} min left"
+            f"{rate:.0f} candidates/min · {left / 60:.1f} min left"
         )
         self.bar.update(self.task, completed=share, description=state)
         self.pulse.beat(state)
         if algorithm.best_perplexity < self.best:
             self.best = algorithm.best_perplexity
             self.display.say(
-                f"candidate {candidate.number:>4}: perplexity {self.best:.2f}  {candidate.metric}"
+                f"candidate {candidate.number:>4}: perplexity {self.best:,.2f}  {candidate.metric}"
             )
 
     def _share(self, progress: SearchProgress) -> float:
@@ -137,3 +141,8 @@ class SearchObserver:
         if self.config.minutes:
             shares.append(progress.seconds / (self.config.minutes * 60))
         return min(1.0, max(shares))
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell begins like a number, with its sign; an empty one may be among numbers."""
+    return cell[:1] in ("", *"0123456789+-±–")

@@ -7,8 +7,13 @@ from typing import Any
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import Pick
 from pruner_zero.files import write_atomic
+from pruner_zero.metric import Metric
+from pruner_zero.metric.library import PUBLISHED
 from pruner_zero.search.driver import Progress
 from pruner_zero.search.run_folder import RunFolder
+
+# How a candidate is known, in words.
+_KNOWN = {"digest": "equal masks", "expression": "equal formula", "ledger": "an earlier run"}
 
 
 def counts(progress: Progress) -> dict[str, Any]:
@@ -30,7 +35,7 @@ def counts(progress: Progress) -> dict[str, Any]:
 
 def savings(progress: Progress) -> str:
     """Say in a few lines what was searched, and what it did not cost."""
-    known = ", ".join(f"{n} by {level}" for level, n in sorted(progress.known_by.items()))
+    known = ", ".join(f"{n} by {_KNOWN.get(by, by)}" for by, n in sorted(progress.known_by.items()))
     ledger = progress.cost - progress.computed
     return (
         f"search ended ({progress.stopped}): {progress.candidates} candidates in "
@@ -71,10 +76,18 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
     display.table(title, header, rows)
     scope = f", scope {best.scope}" if best.scope else ""
-    display.say(f"best metric   {best.metric}{scope}")
+    display.say(f"best metric   {best.metric}{scope}{_resembles(best)}")
     display.say(f"as JSON tree  {folder.best}")
     display.say(f"run folder    {folder.path}")
     display.say(f"total time    {results['minutes']:.1f} min")
+
+
+def _resembles(best: Pick) -> str:
+    """Say when the metric that was found is a known one in other words."""
+    scope = best.scope or "row"
+    form = best.metric.simplified("rank", scope)
+    known = [name for name in PUBLISHED if Metric.named(name).simplified("rank", scope) == form]
+    return f", which orders weights like {' and '.join(known)}" if known else ""
 
 
 def _shown(value: float | None) -> str:

@@ -13,9 +13,13 @@ from pruner_zero.tracking import TrackerConfig
 
 @dataclass
 class ModelConfig:
-    """Which model: ``name`` is built in or a hub id, ``path`` a local folder or file instead.
+    """Which model.
 
-    ``dtype`` null is bfloat16 where the device computes in it, else float32.
+    Attributes:
+        name: a built-in model or a hub id.
+        path: a local folder, a ``.gguf`` file or a hub id instead.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; null is bfloat16 where the device computes
+            in it, else float32.
     """
 
     name: str = "smollm2-135m"
@@ -25,7 +29,12 @@ class ModelConfig:
 
 @dataclass
 class CorpusConfig:
-    """Which text: a named corpus, or ``files`` of your own."""
+    """Which text.
+
+    Attributes:
+        name: of a corpus.
+        files: text files or folders of your own, for ``corpus=files``.
+    """
 
     name: str = "wikipedia"
     files: list[str] = field(default_factory=list)
@@ -33,7 +42,14 @@ class CorpusConfig:
 
 @dataclass
 class CalibrationConfig:
-    """The sequences on which G and X are measured, from the calibration split."""
+    """The sequences on which G, X and the like are measured, from the calibration split.
+
+    Attributes:
+        sequences: how many.
+        length: tokens of each.
+        gradient_norm: over sequences, ``l2`` or ``l1``.
+        gradient_scale: factor of every gradient before that, which keeps it away from zero.
+    """
 
     sequences: int = 16
     length: int = 512
@@ -45,9 +61,14 @@ class CalibrationConfig:
 class FitnessConfig:
     """The windows of the search split on which every candidate is evaluated.
 
-    ``fingerprint`` lets a cheap look at some rows of some layers refuse offspring that repeat.
-    ``sparsity`` and ``models`` (beside the search's own model) make fitness the geometric mean of
-    several perplexities; racing is off then. ``reuse`` false charges known masks like new ones.
+    Attributes:
+        windows: how many.
+        length: tokens of each.
+        racing: when an evaluation may stop early.
+        fingerprint: let a cheap look at some rows of some layers refuse offspring that repeat.
+        reuse: false charges known masks like new ones.
+        sparsity: several, whose perplexities' geometric mean is the fitness; racing is off then.
+        models: more models beside the search's own, whose perplexities count likewise.
     """
 
     windows: int = 6
@@ -61,7 +82,13 @@ class FitnessConfig:
 
 @dataclass
 class ValidationConfig:
-    """Windows of the validation split, which chooses among the best ``candidates``."""
+    """Windows of the validation split, which chooses among the best candidates of a search.
+
+    Attributes:
+        windows: how many.
+        length: tokens of each.
+        candidates: how many of the hall of fame are measured.
+    """
 
     windows: int = 4
     length: int = 512
@@ -70,10 +97,14 @@ class ValidationConfig:
 
 @dataclass
 class TestConfig:
-    """Windows of the test split for the final table (null: all of it), and its methods.
+    """The final table, on windows of the test split.
 
-    ``domains`` are corpora beside the search's own whose test split is measured too; null takes
-    the other one of wikipedia and news, when the search is on one of these.
+    Attributes:
+        windows: how many; null for all of it.
+        length: tokens of each.
+        baselines: known methods beside the best of the search.
+        domains: corpora beside the search's own whose test split is measured too; null takes the
+            other one of wikipedia and news, when the search is on one of these.
     """
 
     windows: int | None = 4
