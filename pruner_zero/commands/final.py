@@ -91,6 +91,8 @@ def measure_tests(
                 row = _row(place, name, best.metric, scope or own_scope(worker.pattern))
                 values = _of_metric(place, best.metric, scope)
             else:
+                if resolve_method(name).metric is None:
+                    display.say(f"pruning by {name}, block by block; this is the slow one")
                 row, values = _of_method(
                     place, name, lambda *_, done=index: step(done, len(entries))
                 )

@@ -6,9 +6,8 @@ from typing import Any
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import Pick
+from pruner_zero.commands.methods import published_equals
 from pruner_zero.files import write_atomic
-from pruner_zero.metric import Metric
-from pruner_zero.metric.library import PUBLISHED
 from pruner_zero.search.driver import Progress
 from pruner_zero.search.run_folder import RunFolder
 
@@ -76,18 +75,12 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
     display.table(title, header, rows)
     scope = f", scope {best.scope}" if best.scope else ""
-    display.say(f"best metric   {best.metric}{scope}{_resembles(best)}")
+    names = published_equals(best.metric, best.scope or "row")
+    known = f", which orders weights like {' and '.join(names)}" if names else ""
+    display.say(f"best metric   {best.metric}{scope}{known}")
     display.say(f"as JSON tree  {folder.best}")
     display.say(f"run folder    {folder.path}")
     display.say(f"total time    {results['minutes']:.1f} min")
-
-
-def _resembles(best: Pick) -> str:
-    """Say when the metric that was found is a known one in other words."""
-    scope = best.scope or "row"
-    form = best.metric.simplified("rank", scope)
-    known = [name for name in PUBLISHED if Metric.named(name).simplified("rank", scope) == form]
-    return f", which orders weights like {' and '.join(known)}" if known else ""
 
 
 def _shown(value: float | None) -> str:

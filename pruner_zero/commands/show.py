@@ -10,7 +10,7 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.methods import resolve_method_argument
+from pruner_zero.commands.methods import published_equals, resolve_method_argument
 from pruner_zero.commands.schema import ShowCommandConfig
 from pruner_zero.errors import UserError
 from pruner_zero.metric import (
@@ -70,6 +70,8 @@ def _lines(metric: Metric, scope: str, operator_files: Sequence[str]) -> Iterato
     names = [name for name, known in KNOWN_METRICS.items() if Metric.parse(known.formula) == metric]
     for name in names:
         yield f"known as  {name}: {KNOWN_METRICS[name].source}"
+    if others := [name for name in published_equals(metric, scope) if name not in names]:
+        yield f"prunes as {', '.join(others)}: the order of weights is the same by {scope}"
     yield f"scope     {scope}: weights of one {scope} compete (N:M: the group)"
     yield f"size      {metric.size} nodes, depth {metric.expression.depth}"
     yield "reads"
