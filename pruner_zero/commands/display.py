@@ -130,6 +130,8 @@ class SearchObserver:
         self.pulse.beat(state)
         if algorithm.best_perplexity < self.best:
             self.best = algorithm.best_perplexity
+            if result.perplexity > self.best:
+                return  # the run that is resumed had a better one, and said so
             self.display.say(
                 f"candidate {candidate.number:>4}: perplexity {self.best:,.2f}  {candidate.metric}"
             )
