@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup search test check bundle clean
+.PHONY: setup search test check docs bundle clean
 
 setup: $(VENV)/.complete
 
@@ -25,6 +25,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory docs
+
+# Every link, every reference and every page of the navigation is checked.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # An offline kit for a machine with a GPU: PYTHON_VERSION is the target's, TORCH=1 adds torch.
 PYTHON_VERSION ?= 3.12

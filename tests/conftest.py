@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from pruner_zero.metric import operators, own_operators
 
 # How long one example takes says something about the machine's load, nothing about the code.
 settings.register_profile("shared machine", deadline=None)
@@ -42,3 +45,13 @@ def tiny_arguments(text_file: Path, tmp_path: Path) -> list[str]:
         "device=cpu",
         f"hydra.run.dir={tmp_path / 'run'}",
     ]
+
+
+@pytest.fixture
+def own_words(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test may add operators to the language; they are gone after it."""
+    monkeypatch.setattr(own_operators, "_read", {})
+    before = dict(operators._table)
+    yield
+    operators._table.clear()
+    operators._table.update(before)

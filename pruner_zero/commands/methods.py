@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from pruner_zero.metric import Metric
+from pruner_zero.metric.library import PUBLISHED
 from pruner_zero.model.methods import Method, resolve_method
 from pruner_zero.model.sparsity import Scope
 from pruner_zero.search.run_folder import RunFolder
@@ -29,3 +30,9 @@ def resolve_method_argument(text: str) -> Method:
     if path.suffix == ".json":
         return resolve_method(Metric.from_json(path))
     return resolve_method(text)
+
+
+def published_equals(metric: Metric, scope: str) -> list[str]:
+    """Return the published metrics that order the weights of a scope as a metric does."""
+    form = metric.simplified("rank", scope)
+    return [name for name in PUBLISHED if Metric.named(name).simplified("rank", scope) == form]

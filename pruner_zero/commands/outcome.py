@@ -6,9 +6,13 @@ from typing import Any
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import Pick
+from pruner_zero.commands.methods import published_equals
 from pruner_zero.files import write_atomic
 from pruner_zero.search.driver import Progress
 from pruner_zero.search.run_folder import RunFolder
+
+# How a candidate is known, in words.
+_KNOWN = {"digest": "equal masks", "expression": "equal formula", "ledger": "an earlier run"}
 
 
 def counts(progress: Progress) -> dict[str, Any]:
@@ -30,7 +34,7 @@ def counts(progress: Progress) -> dict[str, Any]:
 
 def savings(progress: Progress) -> str:
     """Say in a few lines what was searched, and what it did not cost."""
-    known = ", ".join(f"{n} by {level}" for level, n in sorted(progress.known_by.items()))
+    known = ", ".join(f"{n} by {_KNOWN.get(by, by)}" for by, n in sorted(progress.known_by.items()))
     ledger = progress.cost - progress.computed
     return (
         f"search ended ({progress.stopped}): {progress.candidates} candidates in "
@@ -71,7 +75,9 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
     display.table(title, header, rows)
     scope = f", scope {best.scope}" if best.scope else ""
-    display.say(f"best metric   {best.metric}{scope}")
+    names = published_equals(best.metric, best.scope or "row")
+    known = f", which orders weights like {' and '.join(names)}" if names else ""
+    display.say(f"best metric   {best.metric}{scope}{known}")
     display.say(f"as JSON tree  {folder.best}")
     display.say(f"run folder    {folder.path}")
     display.say(f"total time    {results['minutes']:.1f} min")

@@ -19,7 +19,7 @@ from pruner_zero.commands.setup import (
 )
 from pruner_zero.commands.workload import workload
 from pruner_zero.data.corpus import Corpus, load_corpus
-from pruner_zero.metric import terminal_set
+from pruner_zero.metric import load_operators, terminal_set
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.memory import Workload
 from pruner_zero.model.sparsity import SparsityPattern
@@ -124,18 +124,21 @@ def _places(
     fitness, validation, test = config.fitness, config.validation, config.test
     tests = {
         corpus.name: Workbench(bench.model, bench.tokenizer, corpus, bench.cache).windows(
-            "test", test.length, test.windows
+            "test", test.length, test.windows, "test.length"
         )
         for corpus in (bench.corpus, *others)
     }
-    ids = bench.windows("search", fitness.length, fitness.windows)
-    validation_ids = bench.windows("validation", validation.length, validation.windows)
+    ids = bench.windows("search", fitness.length, fitness.windows, "fitness.length")
+    validation_ids = bench.windows(
+        "validation", validation.length, validation.windows, "validation.length"
+    )
     statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
     key = calibration_key(bench, config.calibration, config.seed)
+    own = [file.sha256 for file in load_operators(config.operator_files)]
     joint = len(patterns) > 1 or bool(fitness.models)
     workers: list[FitnessWorker] = []
     for pattern in patterns:
-        ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display)
+        ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display, own)
         dense = workers[0].dense if workers else None
         racing = WHOLE if joint else fitness.racing
         workers.append(

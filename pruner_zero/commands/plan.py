@@ -18,6 +18,7 @@ from pruner_zero.commands.schema import PlanCommandConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
 from pruner_zero.commands.workload import workload
 from pruner_zero.errors import UserError
+from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
@@ -43,9 +44,12 @@ usage: pruner-zero plan [KEY=VALUE ...]
   corpus=files corpus.files=[mine.txt]      your own text
   tolerance=5%                  how much perplexity may grow
   metrics=[wanda]               names, formulas, tree files or run folders
+  operator_files=[mine.py]      operators of your own, for formulas that use them
   patterns=[unstructured,4:8,2:4]
-  resolution=0.01               step of unstructured sparsity
-  calibration=quick|full  windows=16  length=512  seed=0  output=FOLDER
+  resolution=0.01  highest=0.9  step and end of unstructured sparsity
+  calibration=quick|full  seed=0    the calibration text
+  windows=16  length=512        of the validation split; windows=null takes all of it
+  output=FOLDER  device=auto|cpu|cuda
   memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
 """
 
@@ -64,6 +68,7 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     config = cast(PlanCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
     tolerance = parse_tolerance(config.tolerance)
+    load_operators(config.operator_files)
     methods = [resolve_method_argument(name) for name in config.metrics]
     _check(config)
     if (output / "plan.json").exists():
@@ -83,7 +88,7 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     for pattern in patterns:
         parse_sparsity(pattern).check(layers)
     ids = bench.windows("validation", config.length, config.windows)
-    losses, tokens = bench.with_room(lambda: _losses(bench, ids))
+    losses, tokens = bench.with_room(lambda: _losses(bench, ids, display))
     dense = perplexity_of(sum(losses), sum(tokens))
     if warning := check_dense(dense):
         display.say(f"warning: {warning}")
@@ -107,7 +112,7 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
                         bench.model, method, sparsity, calibration=calibration,
                         statistics=statistics, mode="one_shot" if method.metric else "sequential",
                     )  # fmt: skip
-                    return _losses(bench, ids)[0]
+                    return _losses(bench, ids, display)[0]
 
             try:
                 values = bench.with_room(pruned_losses, beside=partial(weights.to, "cpu"))
@@ -135,7 +140,11 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
         "model": config.model.path or config.model.name,
         "tolerance": tolerance,
         "dense_perplexity": dense,
-        "validation": {"corpus": bench.corpus.name, "windows": list(ids.shape)},
+        "validation": {
+            "corpus": bench.corpus.name,
+            "windows": list(ids.shape),
+            "tokens": len(bench.corpus.tokens("validation", bench.tokenizer)),
+        },
         "rows": rows,
         "provenance": provenance(bench.device),
     }
@@ -173,8 +182,11 @@ def _check(config: PlanCommandConfig) -> None:
         resolve_device(config.device)
 
 
-def _losses(bench: Workbench, ids: Tensor) -> tuple[list[float], list[int]]:
-    nll, tokens = negative_log_likelihoods(bench.model, ids, window=ids.shape[1])
+def _losses(bench: Workbench, ids: Tensor, display: Display) -> tuple[list[float], list[int]]:
+    with display.steps("measuring perplexity") as progress:
+        nll, tokens = negative_log_likelihoods(
+            bench.model, ids, window=ids.shape[1], progress=progress
+        )
     return nll.tolist(), tokens.tolist()
 
 

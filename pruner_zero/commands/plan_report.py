@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
+from pruner_zero.commands.flatten import flatten
+from pruner_zero.commands.schema import PlanCommandConfig
 from pruner_zero.files import write_atomic, write_json
 
 
@@ -82,27 +85,51 @@ def _advice(result: dict[str, Any], cfg: DictConfig) -> list[str]:
         ]
     row = max(found, key=lambda r: (r["best"]["ratio"], -r["best"]["change"]))
     best = row["best"]
-    model = (
-        f"model=hub model.path={cfg.model.path}" if cfg.model.path else f"model={cfg.model.name}"
-    )
-    text = f"corpus={cfg.corpus.name}"
-    if cfg.corpus.files:
-        text += f" corpus.files=[{','.join(cfg.corpus.files)}]"
     metric = f"'{row['metric']}'" if "(" in row["metric"] else row["metric"]
-    lines = [
-        "Prune to that point with:\n"
-        f"  pruner-zero prune {model} {text} metric={metric} sparsity={best['sparsity']} "
-        f"mode=one_shot output=pruned"
-    ]
+    command = (
+        f"pruner-zero prune {_given(cfg)} metric={metric} sparsity={best['sparsity']} "
+        "mode=one_shot output=pruned"
+    )
     if best["margin"] is None or best["margin"] > result["tolerance"] / 2:
-        windows, length = result["validation"]["windows"]
-        spread = "cannot be told" if best["margin"] is None else f"± {100 * best['margin']:.1f} %"
-        lines.append(
-            f"The validation text is short: with {windows} x {length} tokens the uncertainty of "
-            f"the change is {spread}, against a tolerance of {100 * result['tolerance']:g} %. "
-            "Give more text, or more windows, for a stable answer."
-        )
-    return lines
+        return [f"Prune to that point with:\n  {command}", _too_short(result, best["margin"])]
+    return [f"Prune to that point with:\n  {command}"]
+
+
+def _given(cfg: DictConfig) -> str:
+    """The settings of a plan that its pruning must share."""
+    parts = [
+        f"model=hub model.path={cfg.model.path}" if cfg.model.path else f"model={cfg.model.name}",
+        f"corpus={cfg.corpus.name}",
+    ]
+    if cfg.corpus.files:
+        parts.append(f"corpus.files=[{','.join(cfg.corpus.files)}]")
+    now, usual = flatten(cfg), flatten(OmegaConf.structured(PlanCommandConfig(output="")))
+    for key in ("model.dtype", "operator_files", *(k for k in now if "calibration." in k), "seed"):
+        if now[key] != usual[key]:
+            value = f"[{','.join(now[key])}]" if isinstance(now[key], list) else now[key]
+            parts.append(f"{key}={value}")
+    return " ".join(parts)
+
+
+def _too_short(result: dict[str, Any], margin: float | None) -> str:
+    """How much text a stable answer needs: the interval narrows with the root of the tokens."""
+    validation, tolerance = result["validation"], result["tolerance"]
+    windows, length = validation["windows"]
+    if margin is None:
+        spread, wanted = "cannot be told from one window", 8 * windows
+        more = f"take windows={wanted} at least"
+    else:
+        wanted = math.ceil(windows * (2 * margin / tolerance) ** 2)
+        spread = f"is ± {100 * margin:.1f} %"
+        more = f"take about {wanted * length:,} tokens (windows={wanted})"
+    there = validation["tokens"]
+    if wanted * length > there:
+        more += f", of which the validation part of this text has {there:,}: give more text"
+    return (
+        f"The validation text is too short for a stable answer: with {windows} x {length} tokens "
+        f"the uncertainty of the change {spread}, against a tolerance of {100 * tolerance:g} %. "
+        f"For half the tolerance {more}."
+    )
 
 
 def _plot(result: dict[str, Any], path: Path) -> None:
@@ -112,6 +139,8 @@ def _plot(result: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4))
+    dense = result["dense_perplexity"]
+    axes.axhline(dense, color="gray", linewidth=0.8, linestyle=":", label="dense")
     limit = result["dense_perplexity"] * (1 + result["tolerance"])
     for row in result["rows"]:
         points = sorted(

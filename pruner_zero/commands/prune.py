@@ -11,19 +11,27 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from pruner_zero.commands.display import Display
+from pruner_zero.commands.flatten import flatten
 from pruner_zero.commands.model_card import model_card
 from pruner_zero.commands.pruned import checked_method, pruned, pruning_work
 from pruner_zero.commands.schema import PruneCommandConfig
-from pruner_zero.commands.setup import open_workbench
+from pruner_zero.commands.setup import Workbench, measured_perplexity, open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import quiet_libraries, resolve_device
-from pruner_zero.model.perplexity import check_dense, perplexity
+from pruner_zero.model.methods import resolve_pattern
+from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.placement import place
 from pruner_zero.model.prune_report import PruneReport, count_zeros
-from pruner_zero.provenance import provenance
+from pruner_zero.model.semi_structured import (
+    accelerate,
+    check_layers,
+    check_pattern,
+    tokens_per_second,
+)
+from pruner_zero.provenance import device_name, provenance
 
 HELP = """\
 pruner-zero prune: prune a model and keep it
@@ -39,6 +47,8 @@ usage: pruner-zero prune output=FOLDER [KEY=VALUE ...]
   mode=sequential|one_shot  update=none|obs  scope=…  allocation=uniform|owl
   corpus=…  calibration=quick|full  seed=0      the calibration text
   windows=8  length=512         of the test split, for the perplexities
+  accelerate_2of4=true          2:4 on CUDA: convert to semi-structured tensors, measure tokens/s
+  device=auto|cpu|cuda
   memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
 """
 
@@ -62,8 +72,9 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
     config = cast(PruneCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
     method = checked_method(config)
-    if config.device != "auto":
-        resolve_device(config.device)
+    device = resolve_device(config.device)
+    if config.accelerate_2of4:
+        check_pattern(resolve_pattern(method, config.sparsity, config.scope), device)
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} is not empty: give another output")
     bench = open_workbench(
@@ -76,13 +87,17 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
         pruning_work(config, method, [(config.windows, config.length)]),
     )
     model = cast(Any, bench.model)
+    if config.accelerate_2of4:
+        if hosted_blocks(model):
+            raise UserError("accelerate_2of4 needs the whole model on the device: memory=resident")
+        check_layers(prunable_layers(model))
     ids = bench.windows("test", config.length, config.windows)
-    dense = bench.with_room(lambda: perplexity(model, ids, window=config.length))
+    dense = bench.with_room(lambda: measured_perplexity(model, ids, display))
     if warning := check_dense(dense):
         display.say(f"warning: {warning}")
     display.say(f"dense perplexity {dense:.2f} on {_place(bench.corpus.name, ids)}")
     report, facts = pruned(config, method, model, bench, display)
-    value = bench.with_room(lambda: perplexity(model, ids, window=config.length))
+    value = bench.with_room(lambda: measured_perplexity(model, ids, display))
     display.say(f"pruned perplexity {value:.2f}")
 
     output.mkdir(parents=True, exist_ok=True)
@@ -110,7 +125,11 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
     write_atomic(output / "README.md", model_card(record, report, ZEROS))
     memory = "blockwise" if hosted_blocks(model) else "resident"
     _verify(output, report, value, ids, bench.device, memory, display)
-    display.say(ZEROS)
+    if config.accelerate_2of4:
+        record["accelerated"] = _accelerated(bench, ids, value, display)
+        write_json(output / "pruning.json", record)
+    else:
+        display.say(ZEROS)
     display.say(f"load it with AutoModelForCausalLM.from_pretrained('{output}')")
 
 
@@ -131,7 +150,7 @@ def _verify(
     wrong = [a.name for a, b in zip(report.layers, found, strict=True) if a.zeros != b.zeros]
     if wrong:
         raise UserError(f"{folder} was not written whole: other zeros in {', '.join(wrong[:3])}")
-    value = perplexity(loaded, ids, window=ids.shape[1])
+    value = measured_perplexity(loaded, ids, display)
     if abs(value / expected - 1) > 1e-4:
         raise UserError(
             f"{folder} was not written whole: perplexity {value:.4f}, not {expected:.4f}"
@@ -142,23 +161,32 @@ def _verify(
     )
 
 
+def _accelerated(bench: Workbench, ids: Tensor, pruned: float, display: Display) -> dict[str, Any]:
+    """Convert the pruned model in memory; return its speed before and after, tokens per second."""
+    layers = prunable_layers(bench.model)
+    before = tokens_per_second(bench.model, ids)
+    accelerate(layers)
+    after = tokens_per_second(bench.model, ids)
+    value = measured_perplexity(bench.model, ids, display)
+    display.say(
+        f"2:4 on {device_name(bench.device)}: {before:,.0f} tokens/s dense, {after:,.0f} tokens/s "
+        f"with semi-structured tensors ({after / before:.2f} times; all blocks, without the output "
+        f"head, {ids.shape[0]} x {ids.shape[1]} tokens at once); perplexity {value:.2f}, "
+        f"dense form {pruned:.2f}"
+    )
+    display.say(
+        "the files are dense; after loading, convert each pruned weight with "
+        "torch.sparse.to_sparse_semi_structured, as pruner_zero.model.semi_structured does"
+    )
+    return {"dense_tokens_per_second": before, "tokens_per_second": after, "perplexity": value,
+            "batch": list(ids.shape), "device": device_name(bench.device)}  # fmt: skip
+
+
 def _command(cfg: DictConfig) -> str:
     """The command that repeats this, with every setting that is not a path of this machine."""
-    flat = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    for local in ("cache", "output", "device", "memory"):
-        flat.pop(local)
-    parts = [f"{key}={_text(value)}" for key, value in _leaves(flat)]
-    return "pruner-zero prune " + " ".join(parts)
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found += _leaves(value, f"{prefix}{key}.")
-        elif value is not None:
-            found.append((prefix + key, value))
-    return found
+    local = ("cache", "output", "device", "memory")
+    given = {k: v for k, v in flatten(cfg).items() if k not in local and v not in (None, [])}
+    return "pruner-zero prune " + " ".join(f"{key}={_text(v)}" for key, v in given.items())
 
 
 def _text(value: Any) -> str:

@@ -14,6 +14,7 @@ from pruner_zero.commands.schema import PruningConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids
 from pruner_zero.commands.workload import workload
 from pruner_zero.errors import UserError
+from pruner_zero.metric import load_operators
 from pruner_zero.model.masks import InvalidScores
 from pruner_zero.model.memory import Workload
 from pruner_zero.model.methods import Method, resolve_pattern
@@ -29,6 +30,7 @@ def checked_method(config: PruningConfig) -> Method:
     Raises:
         UserError: before anything is loaded.
     """
+    load_operators(config.operator_files)
     method = resolve_method_argument(str(config.metric))
     pattern = resolve_pattern(method, config.sparsity, config.scope)
     check_options(method, pattern, config.mode, config.update, config.allocation)

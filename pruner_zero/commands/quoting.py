@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pruner_zero.metric import OPERATORS
+from hydra.core.override_parser.overrides_parser import create_functions
 
-_CALL = re.compile(r"\b(" + "|".join(sorted(OPERATORS, key=len, reverse=True)) + r")\(")
-_TAIL = re.compile(r"(@\w+)?(\+\w+)?")
+# A call of anything but Hydra's own functions: users may have operators of their own.
+_CALL = re.compile(rf"(?!(?:{'|'.join(create_functions().functions)})\()[A-Za-z]\w*\(")
+_BEFORE = "=[,{: "
+_TAIL = re.compile(r"(@\w+)?(\+\w+)?(?=\s*([],}]|$))")
 
 
 def quote_formulas(override: str) -> str:
@@ -32,16 +34,15 @@ def quote_formulas(override: str) -> str:
             position = stop
             continue
         found = _CALL.match(override, position)
-        starts_word = not (position and (override[position - 1].isalnum()))
-        bracket = _closing(override, found.end()) if found and starts_word else None
-        if bracket is None:
+        begins = position == 0 or override[position - 1] in _BEFORE
+        bracket = _closing(override, found.end()) if found and begins else None
+        tail = _TAIL.match(override, bracket) if bracket else None
+        if tail is None:
             done.append(character)
             position += 1
             continue
-        tail = _TAIL.match(override, bracket)
-        stop = tail.end() if tail else bracket
-        done.append(f"'{override[position:stop]}'")
-        position = stop
+        done.append(f"'{override[position : tail.end()]}'")
+        position = tail.end()
     return "".join(done)
 
 

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from pruner_zero.commands.flatten import flatten
 from pruner_zero.errors import UserError
+from pruner_zero.metric.own_operators import OperatorFile
 from pruner_zero.search.run_folder import RunFolder
 
 # What may differ between a run and its continuation: how long it goes on, and where.
-_FREE = ("resume", "device", "memory", "calibration.checkpointing", "cache", "ledger",
-         "search.generations", "search.evaluations", "search.minutes", "search.stagnation", "test",
-         "validation", "workers.kind", "workers.count", "workers.cpus", "workers.gpus",
-         "workers.address")  # fmt: skip
+# Operator files are compared by what is in them.
+_FREE = ("resume", "tracker", "operator_files", "device", "memory", "calibration.checkpointing",
+         "cache", "ledger", "search.generations", "search.evaluations", "search.minutes",
+         "search.stagnation", "test", "validation", "workers.kind", "workers.count",
+         "workers.cpus", "workers.gpus", "workers.address")  # fmt: skip
 _DEPTH = "workers.in_flight"
 
 
-def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
+def open_run(
+    cfg: DictConfig, output: Path, operators: Sequence[OperatorFile] = ()
+) -> tuple[RunFolder, bool]:
     """Return the run folder to work in and whether it holds a run to continue (then locked).
 
     Args:
         cfg: the composed configuration; ``resume`` is null, a run folder, or ``auto``.
         output: the folder of a new run.
+        operators: the user's own, as they are now.
 
     A continued run keeps its number of candidates in flight, on which its course depends, whatever
     number of workers goes on with it: ``cfg`` is set to it.
@@ -37,7 +43,8 @@ def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
         # The folder itself first: hydra.run.dir may be fixed.
         for path in _unfinished(output):
             folder = RunFolder(path)
-            if not differing(cfg, folder) and folder.lock():
+            same = not differing(cfg, folder) and _same_operators(folder, operators)
+            if same and folder.lock():
                 return _taken_up(cfg, folder), True
     elif cfg.resume:
         path = Path(cfg.resume)
@@ -47,6 +54,9 @@ def open_run(cfg: DictConfig, output: Path) -> tuple[RunFolder, bool]:
         keys = differing(cfg, folder)
         if keys:
             raise UserError(f"resume: the run was made with other values of {', '.join(keys)}")
+        if not _same_operators(folder, operators):
+            files = ",".join(map(str, folder.operator_files()))
+            raise UserError(f"resume: the run had other operators: operator_files=[{files}]")
         if not folder.lock():
             raise UserError(f"resume: another process works in {path}")
         return _taken_up(cfg, folder), True
@@ -62,8 +72,8 @@ def finished(cfg: DictConfig, output: Path) -> bool:
 
 def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
     """Return the settings that make a run another one than this configuration's."""
-    before = _flat(OmegaConf.to_container(OmegaConf.load(folder.config)))
-    now = _flat(OmegaConf.to_container(cfg, resolve=True))
+    before = flatten(cast(DictConfig, OmegaConf.load(folder.config)))
+    now = flatten(cfg)
     if now[_DEPTH] is None:
         now[_DEPTH] = before.get(_DEPTH)
     return [
@@ -79,6 +89,11 @@ def _taken_up(cfg: DictConfig, folder: RunFolder) -> RunFolder:
     return folder
 
 
+def _same_operators(folder: RunFolder, operators: Sequence[OperatorFile]) -> bool:
+    before = [file.read_text(encoding="utf-8") for file in folder.operator_files()]
+    return before == [file.text for file in operators]
+
+
 def _unfinished(output: Path) -> Iterator[Path]:
     """Folders of unfinished runs beside the new one, or beside its sweep, the newest first."""
     roots = (output.parent.glob("*/config.yaml"), output.parent.parent.glob("*/*/config.yaml"))
@@ -87,14 +102,3 @@ def _unfinished(output: Path) -> Iterator[Path]:
     for file in files:
         if not (file.parent / "results.json").exists():
             yield file.parent
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    """Return a configuration with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": leaf for inner, leaf in _flat(value).items()})
-        else:
-            flat[str(key)] = value
-    return flat

@@ -9,13 +9,18 @@ from hydra.core.config_store import ConfigStore
 from pruner_zero.search.config import SearchConfig
 from pruner_zero.search.racing import RacingConfig
 from pruner_zero.search.workers.config import WorkersConfig
+from pruner_zero.tracking import TrackerConfig
 
 
 @dataclass
 class ModelConfig:
-    """Which model: ``name`` is built in or a hub id, ``path`` a local folder or file instead.
+    """Which model.
 
-    ``dtype`` null is bfloat16 where the device computes in it, else float32.
+    Attributes:
+        name: a built-in model or a hub id.
+        path: a local folder, a ``.gguf`` file or a hub id instead.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; null is bfloat16 where the device computes
+            in it, else float32.
     """
 
     name: str = "smollm2-135m"
@@ -25,7 +30,12 @@ class ModelConfig:
 
 @dataclass
 class CorpusConfig:
-    """Which text: a named corpus, or ``files`` of your own."""
+    """Which text.
+
+    Attributes:
+        name: of a corpus.
+        files: text files or folders of your own, for ``corpus=files``.
+    """
 
     name: str = "wikipedia"
     files: list[str] = field(default_factory=list)
@@ -33,10 +43,15 @@ class CorpusConfig:
 
 @dataclass
 class CalibrationConfig:
-    """The sequences on which G and X are measured, from the calibration split.
+    """The sequences on which G, X and the like are measured, from the calibration split.
 
-    ``checkpointing`` recomputes activations in the backward pass instead of keeping them; null
-    does so where they do not fit. The numbers are the same.
+    Attributes:
+        sequences: how many.
+        length: tokens of each.
+        gradient_norm: over sequences, ``l2`` or ``l1``.
+        gradient_scale: factor of every gradient before that, which keeps it away from zero.
+        checkpointing: recompute activations in the backward pass instead of keeping them; null
+            does so where they do not fit. The numbers are the same.
     """
 
     sequences: int = 16
@@ -50,11 +65,16 @@ class CalibrationConfig:
 class FitnessConfig:
     """The windows of the search split on which every candidate is evaluated.
 
-    ``fingerprint`` lets a cheap look at some rows of some layers refuse offspring that repeat.
-    ``sparsity`` and ``models`` (beside the search's own model) make fitness the geometric mean of
-    several perplexities; racing is off then. ``reuse`` false charges known masks like new ones.
-    ``score_memory`` is in GB, for scores that compete over a block or the model; ``compile`` runs
-    the decoder through torch.compile.
+    Attributes:
+        windows: how many.
+        length: tokens of each.
+        racing: when an evaluation may stop early.
+        fingerprint: let a cheap look at some rows of some layers refuse offspring that repeat.
+        reuse: false charges known masks like new ones.
+        sparsity: several, whose perplexities' geometric mean is the fitness; racing is off then.
+        models: more models beside the search's own, whose perplexities count likewise.
+        score_memory: GB for scores that compete over a block or the model.
+        compile: run the decoder through torch.compile.
     """
 
     windows: int = 6
@@ -70,7 +90,13 @@ class FitnessConfig:
 
 @dataclass
 class ValidationConfig:
-    """Windows of the validation split, which chooses among the best ``candidates``."""
+    """Windows of the validation split, which chooses among the best candidates of a search.
+
+    Attributes:
+        windows: how many.
+        length: tokens of each.
+        candidates: how many of the hall of fame are measured.
+    """
 
     windows: int = 4
     length: int = 512
@@ -79,10 +105,14 @@ class ValidationConfig:
 
 @dataclass
 class TestConfig:
-    """Windows of the test split for the final table (null: all of it), and its methods.
+    """The final table, on windows of the test split.
 
-    ``domains`` are corpora beside the search's own whose test split is measured too; null takes
-    the other one of wikipedia and news, when the search is on one of these.
+    Attributes:
+        windows: how many; null for all of it.
+        length: tokens of each.
+        baselines: known methods beside the best of the search.
+        domains: corpora beside the search's own whose test split is measured too; null takes the
+            other one of wikipedia and news, when the search is on one of these.
     """
 
     windows: int | None = 4
@@ -105,9 +135,11 @@ class SearchCommandConfig:
     test: TestConfig = field(default_factory=TestConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
     sparsity: str = "0.5"
     scope: str | None = None
     operators: str = "paper"
+    operator_files: list[str] = field(default_factory=list)
     terminals: str = "paper"
     simplify: str = "rank"
     seed: int = 0
@@ -126,6 +158,7 @@ class CompareCommandConfig:
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     methods: list[str] = field(default_factory=list)
+    operator_files: list[str] = field(default_factory=list)
     sparsity: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     mode: str = "one_shot"
@@ -147,6 +180,7 @@ class PruningConfig:
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     metric: str | None = None
+    operator_files: list[str] = field(default_factory=list)
     sparsity: str = "0.5"
     mode: str = "sequential"
     update: str = "none"
@@ -172,10 +206,14 @@ class EvaluateCommandConfig(PruningConfig):
 
 @dataclass
 class PruneCommandConfig(PruningConfig):
-    """Everything that ``pruner-zero prune`` can be told."""
+    """Everything that ``pruner-zero prune`` can be told.
+
+    ``accelerate_2of4`` converts a 2:4 model on CUDA and measures its speed before and after.
+    """
 
     windows: int | None = 8
     length: int = 512
+    accelerate_2of4: bool = False
 
 
 @dataclass
@@ -187,6 +225,7 @@ class PlanCommandConfig:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     tolerance: str = "5%"
     metrics: list[str] = field(default_factory=list)
+    operator_files: list[str] = field(default_factory=list)
     patterns: list[str] = field(default_factory=list)
     resolution: float = 0.01
     highest: float = 0.9
@@ -245,6 +284,7 @@ class ShowCommandConfig:
 
     metric: str = "???"
     other: str | None = None
+    operator_files: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import measure_tests, validate
+from pruner_zero.commands.flatten import flatten
 from pruner_zero.commands.outcome import counts, present, savings
 from pruner_zero.commands.places import Place, open_places, search_work
 from pruner_zero.commands.report import leave_report
 from pruner_zero.commands.resume import finished, open_run
 from pruner_zero.commands.schema import SearchCommandConfig
-from pruner_zero.commands.setup import open_workbench
+from pruner_zero.commands.setup import Workbench, open_workbench
 from pruner_zero.commands.workers import at_work, check_workers
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_json
-from pruner_zero.metric import operator_set, terminal_set
+from pruner_zero.metric import load_operators, operator_set, terminal_set
+from pruner_zero.metric.own_operators import OperatorFile
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.methods import resolve_method
 from pruner_zero.model.perplexity import check_dense
@@ -29,9 +32,10 @@ from pruner_zero.model.sparsity import NofM, SparsityPattern, Unstructured, pars
 from pruner_zero.provenance import device_name, provenance
 from pruner_zero.search.algorithms import SearchAlgorithm, make_algorithm
 from pruner_zero.search.config import check_scopes, check_simplification
-from pruner_zero.search.driver import Evaluator, Progress, run_search
+from pruner_zero.search.driver import Evaluator, Progress, observed_by, run_search
 from pruner_zero.search.flight import Flight
 from pruner_zero.search.run_folder import RunFolder
+from pruner_zero.tracking import SearchTracking, check_tracker, track
 
 HELP = """\
 pruner-zero search: evolve a pruning metric by genetic programming
@@ -48,6 +52,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   sparsity=0.5|2:4|4:8       share of weights to prune, or N of every M consecutive inputs
   scope=row|layer|block|model    whose scores compete (default: each output row)
   operators=paper|extended|wide  terminals=paper|wide    the words of the formulas
+  operator_files=[mine.py]   operators of your own beside these; probed before anything is loaded
   simplify=none|oos|exact|rank   oos is the paper's opposing operation simplification
   search=steady_state|mu_plus_lambda|nsga2|random    the paper's evolution, generations, a front of
                                                     perplexity and size, random as the baseline
@@ -72,6 +77,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   workers=local|ray          candidates one after another, or on Ray actors, one per GPU:
   workers.count=8 workers.cpus=4 workers.gpus=0.5 workers.address=auto|HOST:PORT|ray://HOST:PORT
   workers.in_flight=16       candidates in flight, on which the course of the search depends
+  tracker=none|tensorboard|mlflow|wandb    follow the run there too; tracker.place says where
   seed=0  device=auto|cpu|cuda
   memory=auto|resident|blockwise    the whole model on the device, or one decoder block at a time
   resume=auto|RUN_FOLDER     continue the last unfinished run of these settings, or that one
@@ -79,6 +85,20 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   -m, --multirun   sweep: pruner-zero search -m seed=1,2,3 search.population_size=20,50
   --cfg job        print the composed configuration and stop
 """
+
+
+class _Ready(NamedTuple):
+    """A search that has everything it needs, and has spent nothing yet."""
+
+    cfg: DictConfig
+    config: SearchCommandConfig
+    bench: Workbench
+    places: Sequence[Place]
+    algorithm: SearchAlgorithm
+    own: Sequence[OperatorFile]
+    folder: RunFolder
+    continued: bool
+    began: float
 
 
 def search(cfg: DictConfig, output: Path, display: Display | None = None) -> RunFolder:
@@ -98,11 +118,12 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     """
     began = time.monotonic()
     display = display or Display()
+    own = load_operators(list(cfg.operator_files))
     patterns = _checked(cast(SearchCommandConfig, OmegaConf.to_object(cfg)))
     if finished(cfg, output):
         display.say(f"{output} is finished already")
         return RunFolder(output)
-    folder, continued = open_run(cfg, output)
+    folder, continued = open_run(cfg, output, own)
     config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display.say(f"run folder {folder.path}")
     bench = open_workbench(
@@ -115,33 +136,59 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         search_work(config),
     )
     places = open_places(config, bench, patterns, display)
-    dense = [_dense(place, display) for place in places]
     algorithm = make_algorithm(
         config.search,
         config.seed,
         lambda metric, scope: metric.simplified(config.simplify, scope or _scope(patterns)),
-        config.operators,
+        (*operator_set(config.operators), *(one for file in own for one in file.operators)),
         config.terminals,
     )
-    with at_work(config.workers, places, bench.device, display) as (worker, depth):
+    ready = _Ready(cfg, config, bench, places, algorithm, own, folder, continued, began)
+    try:
+        with ExitStack() as tracked:
+            dense = [_dense(place, display) for place in places]
+            tracking, progress = _evolve(ready, tracked, display)
+            tracking.outcome(_conclude(ready, progress, dense, display))
+    except KeyboardInterrupt:
+        if folder.config.exists():
+            display.say("continue with the same command and resume=" + str(folder.path))
+            leave_report(folder.path, display)
+        raise SystemExit(130) from None
+    leave_report(folder.path, display)
+    return folder
+
+
+def _evolve(ready: _Ready, tracked: ExitStack, display: Display) -> tuple[SearchTracking, Progress]:
+    """Begin or take up the run and search until the budget is spent.
+
+    Raises:
+        KeyboardInterrupt: what was evaluated is in the folder.
+    """
+    cfg, config, bench, places, algorithm, own, folder, continued, _ = ready
+    files = [(file.path.name, file.text) for file in own]
+    texts = [file.text for file in own]
+    with at_work(config.workers, places, bench.device, display, texts) as (worker, depth):
         flight = Flight(depth)
         before = Progress(worker.full_tokens)
         if continued:
             before = _continue(folder, algorithm, worker, flight, display)
         else:
             cfg.workers.in_flight = depth
-            folder.begin(OmegaConf.to_yaml(cfg, resolve=True))
+            folder.begin(OmegaConf.to_yaml(cfg, resolve=True), files)
+        tracking = tracked.enter_context(
+            track(config.tracker, folder.path, flatten(cfg), before.candidates, display.say)
+        )
+        wanted = ", ".join(dict.fromkeys(str(place.worker.pattern) for place in places))
         display.say(
-            f"searching: up to {config.search.candidates} candidates, sparsity "
-            f"{', '.join(map(str, patterns))}, operators {config.operators}, "
-            f"simplify {config.simplify}, seed {config.seed}"
+            f"searching: up to {config.search.candidates} candidates, sparsity {wanted}, "
+            f"operators {config.operators}, simplify {config.simplify}, seed {config.seed}"
         )
         with display.search(config.search) as observer:
             progress = run_search(
                 algorithm,
                 worker,
                 folder,
-                observer,
+                observed_by(observer, tracking),
                 before,
                 config.fitness.racing.place,
                 config.fitness.fingerprint,
@@ -149,9 +196,19 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
             )
     display.say(savings(progress))
     if progress.stopped == "interrupted":
-        display.say("continue with the same command and resume=" + str(folder.path))
-        leave_report(folder.path, display)
-        raise SystemExit(130)
+        raise KeyboardInterrupt
+    return tracking, progress
+
+
+def _conclude(
+    ready: _Ready, progress: Progress, dense: Sequence[float], display: Display
+) -> dict[str, Any]:
+    """Choose on the validation split, measure the test splits once, write and print the results.
+
+    Raises:
+        UserError: no candidate gave a usable model.
+    """
+    _, config, bench, places, algorithm, _, folder, _, began = ready
     ranking = algorithm.ranking()
     if not ranking:
         leave_report(folder.path, display)
@@ -181,8 +238,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     write_json(folder.best, picks[0].metric.to_json(), indent=4)
     write_json(folder.results, results)
     present(results, folder, picks[0], display)
-    leave_report(folder.path, display)
-    return folder
+    return results
 
 
 def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
@@ -190,6 +246,7 @@ def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     config.search.check()
     config.fitness.racing.check()
     check_simplification(config.simplify)
+    check_tracker(config.tracker)
     check_workers(config.workers, config.device, config.memory)
     operator_set(config.operators)
     terminal_set(config.terminals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from pruner_zero.metric import TERMINALS
 from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
 from pruner_zero.model.memory import Workload
-from pruner_zero.model.perplexity import default_batch
+from pruner_zero.model.perplexity import default_batch, perplexity
 from pruner_zero.model.placement import check_memory, place, with_room
 from pruner_zero.model.statistics import Statistics, measure_statistics
 from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
@@ -49,9 +49,17 @@ class Workbench:
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    def windows(self, split: str, length: int, count: int | None) -> Tensor:
-        """``count`` windows spread over a split, or all of it for None, [N, length]."""
-        setting = {"search": "fitness.length"}.get(split, f"{split}.length")
+    def windows(
+        self, split: str, length: int, count: int | None, setting: str = "length"
+    ) -> Tensor:
+        """``count`` windows spread over a split, or all of it for None, [N, length].
+
+        Args:
+            split: its name.
+            length: tokens per window.
+            count: number of windows.
+            setting: what sets the length, for the message about too short a text.
+        """
         tokens = self.corpus.tokens(split, self.tokenizer)
         if count is None:
             return consecutive_windows(tokens, length, None, setting)
@@ -180,6 +188,12 @@ def calibrated(
     )
 
 
+def measured_perplexity(model: nn.Module, ids: Tensor, display: Display) -> float:
+    """Perplexity of a model on windows, [N, length], with a bar."""
+    with display.steps("measuring perplexity") as progress:
+        return perplexity(model, ids, window=ids.shape[1], progress=progress)
+
+
 def ledger_context(
     bench: Workbench,
     statistics_key: Mapping[str, Any],
@@ -187,6 +201,7 @@ def ledger_context(
     sparsity: str,
     setting: str | None,
     display: Display,
+    operators: Sequence[str] = (),
 ) -> LedgerContext | None:
     """Open the part of the ledger that losses of this set-up belong to.
 
@@ -197,11 +212,14 @@ def ledger_context(
         sparsity: what is pruned, as text.
         setting: a file, ``off``, or None for the cache's own ledger.
         display: says when a ledger had to be moved aside.
+        operators: SHA-256 of each file of the user's operators: with other operators the same
+            formula may be another metric.
     """
     if setting == "off":
         return None
     path = Path(setting) if setting else bench.cache / "ledger.sqlite"
     weight = next(bench.model.parameters())
+    own = {"operators": list(operators)} if operators else {}
     return Ledger(path, display.say).context(
         {
             "model": statistics_key["model"],
@@ -214,5 +232,6 @@ def ledger_context(
             "split": "search",
             "windows": ids.shape[0],
             "length": ids.shape[1],
+            **own,
         }
     )

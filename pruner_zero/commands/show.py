@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.methods import resolve_method_argument
+from pruner_zero.commands.methods import published_equals, resolve_method_argument
 from pruner_zero.commands.schema import ShowCommandConfig
 from pruner_zero.errors import UserError
-from pruner_zero.metric import KNOWN_METRICS, OPERATORS, TERMINALS, Expression, Metric
+from pruner_zero.metric import (
+    KNOWN_METRICS,
+    OPERATORS,
+    TERMINALS,
+    Expression,
+    Metric,
+    load_operators,
+)
 from pruner_zero.model.sparsity import SCOPES
 
 HELP = """\
@@ -22,6 +29,7 @@ pruner-zero show: a metric as formula, tree, simplified forms, JSON, LaTeX and P
 usage: pruner-zero show metric=NAME|FORMULA|FILE.json|RUN_FOLDER [other=…]
 
   metric=wanda              a published metric, a formula ('mul(W,G)@model'), a tree file, a run
+  operator_files=[mine.py]  operators of your own, for formulas that use them
   other='mul(sqr(W),X)'     a second one: says whether pruning can tell them apart
 """
 
@@ -40,8 +48,9 @@ def show(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     del output
     config = cast(ShowCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
+    load_operators(config.operator_files)
     metric, scope = _metric(config.metric)
-    for line in _lines(metric, scope):
+    for line in _lines(metric, scope, config.operator_files):
         display.say(line)
     if config.other:
         display.say("")
@@ -56,11 +65,13 @@ def _metric(text: str) -> tuple[Metric, str]:
     return method.metric, method.scope
 
 
-def _lines(metric: Metric, scope: str) -> Iterator[str]:
+def _lines(metric: Metric, scope: str, operator_files: Sequence[str]) -> Iterator[str]:
     yield f"formula   {metric}"
     names = [name for name, known in KNOWN_METRICS.items() if Metric.parse(known.formula) == metric]
     for name in names:
         yield f"known as  {name}: {KNOWN_METRICS[name].source}"
+    if others := [name for name in published_equals(metric, scope) if name not in names]:
+        yield f"prunes as {', '.join(others)}: the order of weights is the same by {scope}"
     yield f"scope     {scope}: weights of one {scope} compete (N:M: the group)"
     yield f"size      {metric.size} nodes, depth {metric.expression.depth}"
     yield "reads"
@@ -80,7 +91,11 @@ def _lines(metric: Metric, scope: str) -> Iterator[str]:
     names = sorted(metric.terminals)
     shapes = "; ".join(f"{n} {_shape(n)}" for n in names)
     yield f"  # {shapes}"
-    yield "  from pruner_zero import Metric"
+    if operator_files:
+        yield "  from pruner_zero import Metric, load_operators"
+        yield f"  load_operators({list(operator_files)})"
+    else:
+        yield "  from pruner_zero import Metric"
     # Every layer has a weight: it gives the shape of the scores also where it is not read.
     arguments = ", ".join(["W", *(f"{name}={name}" for name in names if name != "W")])
     yield f'  scores = Metric.parse("{metric}").score({arguments})  # the lowest are pruned'

@@ -55,7 +55,11 @@ def check_workers(config: WorkersConfig, device: str, memory: str = "auto") -> N
 
 @contextmanager
 def at_work(
-    config: WorkersConfig, places: Sequence[Place], device: torch.device, display: Display
+    config: WorkersConfig,
+    places: Sequence[Place],
+    device: torch.device,
+    display: Display,
+    operators: Sequence[str] = (),
 ) -> Iterator[tuple[Evaluator, int]]:
     """Give the evaluator of a search, and how many candidates are in flight, for a ``with`` block.
 
@@ -64,6 +68,7 @@ def at_work(
         places: where metrics are judged; with workers elsewhere these models rest meanwhile.
         device: of the run.
         display: takes a line when workers start and when one is lost.
+        operators: texts of the user's operator files.
 
     Raises:
         UserError: see `ray_cluster`.
@@ -83,7 +88,7 @@ def at_work(
     where = "on this machine" if config.address is None else f"at {config.address}"
     display.say(f"starting Ray workers {where}")
     with _resting(parts, device):
-        kit = Kit.of(parts)
+        kit = Kit.of(parts, operators)
         with ray_cluster(config, kit, device) as cluster:
             shares = cluster.shares
             depth = config.depth(shares.count)

@@ -41,7 +41,6 @@ _OPPOSITE_UNARY = {
     ("sqrt", "pow"),
     ("neg", "neg"),
 }
-_SIGN_BLIND = tuple(op.name for op in OPERATORS.values() if op.even)
 _ODD = ("tanh", "zsn")
 _SQUARES = ("sqr", "pow")
 _POWERS = {"0.5": "sqrt", "1.0": "abs", "2.0": "sqr"}
@@ -116,7 +115,8 @@ def _needless_abs(t: Expression) -> Expression | None:
 
 
 def _sign_blind(t: Expression) -> Expression | None:
-    if t.label in _SIGN_BLIND and t.children[0].label in ("neg", "abs"):
+    operator = OPERATORS.get(t.label)
+    if operator and operator.even and t.children[0].label in ("neg", "abs"):
         return apply(t.label, t.children[0].children[0], *t.children[1:])
     return None
 

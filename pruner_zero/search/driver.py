@@ -104,6 +104,18 @@ class Progress:
 Observer = Callable[[SearchAlgorithm, Candidate, FitnessResult, Progress], None]
 
 
+def observed_by(*observers: Observer) -> Observer:
+    """Return one observer that tells several, in their order."""
+
+    def tell(
+        algorithm: SearchAlgorithm, candidate: Candidate, result: FitnessResult, progress: Progress
+    ) -> None:
+        for observer in observers:
+            observer(algorithm, candidate, result, progress)
+
+    return tell
+
+
 def run_search(
     algorithm: SearchAlgorithm,
     evaluator: Evaluator,

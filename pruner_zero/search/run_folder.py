@@ -6,6 +6,7 @@
 ``evaluations.jsonl``  one line per evaluated candidate, appended and flushed at once
 ``checkpoint.json``    state of the search after the last complete line of the log
 ``best_metric.json``   the best metric so far, as a public JSON tree
+``operators/``         copies of the user's operator files, if there were any
 ``results.json``       final numbers with provenance (``results.md`` is the same as a table)
 =====================  =====================================================================
 """
@@ -47,6 +48,7 @@ class RunFolder:
         self.about = path / "run.json"
         self.log = path / "evaluations.jsonl"
         self.checkpoint = path / "checkpoint.json"
+        self.operators = path / "operators"
         self.best = path / "best_metric.json"
         self.hall_of_fame = path / "hall_of_fame.json"
         self.results = path / "results.json"
@@ -61,8 +63,12 @@ class RunFolder:
             return False
         return True
 
-    def begin(self, config: str) -> None:
+    def begin(self, config: str, operator_files: Iterable[tuple[str, str]] = ()) -> None:
         """Start a new run.
+
+        Args:
+            config: the resolved configuration, as YAML.
+            operator_files: name and text of files with operators of the user's own.
 
         Raises:
             UserError: when the folder already holds one.
@@ -70,6 +76,9 @@ class RunFolder:
         if self.log.exists():
             raise UserError(f"{self.path} already holds a run: choose another folder or resume it")
         self.lock()
+        for number, (name, text) in enumerate(operator_files):
+            self.operators.mkdir(exist_ok=True)
+            write_atomic(self.operators / f"{number}_{name}", text)
         write_atomic(self.config, config)
         write_json(self.about, {"format": RUN_FORMAT, "versions": versions()})
         self.log.touch()
@@ -130,7 +139,21 @@ class RunFolder:
             entry = entries[0]
         else:
             raise UserError(f"the folder {self.path} holds no metric: not a search that found one")
-        return Metric.parse(entry["expression"]), entry["scope"]
+        try:
+            return Metric.parse(entry["expression"]), entry["scope"]
+        except UserError as error:
+            if not (files := self.operator_files()):
+                raise
+            # Code is never run because it lies in a folder: the user has to name it.
+            names = ",".join(map(str, files))
+            raise UserError(
+                f"the metric of {self.path} is made of operators of its own: "
+                f"add operator_files=[{names}]"
+            ) from error
+
+    def operator_files(self) -> list[Path]:
+        """The run's copies of the user's operator files, in the order in which it read them."""
+        return sorted(self.operators.glob("*.py"), key=lambda p: int(p.name.partition("_")[0]))
 
     def _hall(self) -> list[Record]:
         entries: list[Record] = json.loads(self.hall_of_fame.read_text(encoding="utf-8"))

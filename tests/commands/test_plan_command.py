@@ -7,6 +7,7 @@ import json
 import pytest
 
 from pruner_zero.__main__ import main
+from pruner_zero.commands.plan_report import _too_short
 
 
 @pytest.fixture
@@ -56,11 +57,31 @@ def test_a_tolerance_that_nothing_meets_names_the_nearest(arguments, tmp_path, c
     assert "none (nearest: 2:4)" in (tmp_path / "plan" / "plan.md").read_text()
 
 
-def test_short_text_is_said(arguments, capsys):
+def test_short_text_is_said_and_how_short(arguments, tmp_path, capsys):
     assert main([*arguments, "windows=1", "tolerance=99%", "patterns=[2:4]"]) == 0
     printed = capsys.readouterr().out
-    assert "The validation text is short: with 1 x 48 tokens" in printed
-    assert "cannot be told" in printed
+    assert "too short for a stable answer: with 1 x 48 tokens" in printed
+    assert "cannot be told from one window" in printed and "take windows=8 at least" in printed
+
+    # The interval narrows with the root of the number of tokens.
+    tolerance = 4.0
+    result = {
+        "tolerance": tolerance / 100,
+        "validation": {"windows": [4, 48], "tokens": 500},
+    }
+    line = _too_short(result, margin=3 * tolerance / 2 / 100)
+    assert "± 6.0 %, against a tolerance of 4 %" in line
+    assert "take about 1,728 tokens (windows=36), of which" in line and "has 500" in line
+
+
+def test_the_command_has_the_settings_of_the_plan(arguments, capsys):
+    more = ["tolerance=99%", "patterns=[2:4]", "seed=3", "calibration.gradient_norm=l1"]
+    assert main([*arguments, *more]) == 0
+    command = next(
+        line for line in capsys.readouterr().out.splitlines() if "pruner-zero prune" in line
+    )
+    assert "calibration.sequences=3 calibration.length=32 calibration.gradient_norm=l1" in command
+    assert "seed=3" in command and "gradient_scale" not in command
 
 
 @pytest.mark.parametrize(
@@ -73,7 +94,7 @@ def test_short_text_is_said(arguments, capsys):
         (["patterns=[0.5]"], "unstructured or N:M"),
         (["patterns=[3:7]"], "not a multiple of 7"),
         (["resolution=0"], "resolution"),
-        (["windows=100000"], "validation.length"),
+        (["windows=100000"], "lower length or the number of windows"),
     ],
 )
 def test_mistakes(arguments, capsys, extra, message):

@@ -65,7 +65,7 @@ def test_folder_loads_elsewhere_with_its_zeros(arguments, tmp_path, capsys, sett
         (["sparsity=2"], "strictly between 0 and 1"),
         (["update=adam"], "obs"),
         (["metric='mms(sub(W,W))'"], "cannot prune this model"),
-        (["windows=100000"], "test.length"),
+        (["windows=100000"], "lower length or the number of windows"),
     ],
 )
 def test_mistakes(arguments, capsys, extra, message):
@@ -85,3 +85,36 @@ def test_a_folder_with_something_in_it_is_left_alone(arguments, tmp_path, capsys
 def test_no_output_is_asked_for(capsys):
     assert main(["prune", "model=random-tiny"]) == 2
     assert "output" in capsys.readouterr().err
+
+
+def test_acceleration_is_refused_before_any_work(arguments, capsys, monkeypatch):
+    def must_not_load(*_args, **_settings):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("pruner_zero.commands.setup.load_model", must_not_load)
+    for more, message in (
+        (["sparsity=2:4"], "needs a CUDA device, not cpu"),
+        (["sparsity=0.5"], "needs sparsity=2:4, not 0.5"),
+    ):
+        assert main([*arguments, *more, "accelerate_2of4=true"]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+
+
+def test_acceleration_is_measured_before_and_after(arguments, tmp_path, capsys, monkeypatch):
+    """The command's part of it, on a machine without sparse units."""
+    home = "pruner_zero.commands.prune"
+    speeds = iter([1000.0, 1500.0])
+    converted = []
+    monkeypatch.setattr(f"{home}.check_pattern", lambda pattern, device: None)
+    monkeypatch.setattr(f"{home}.check_layers", lambda layers: None)
+    monkeypatch.setattr(f"{home}.accelerate", converted.extend)
+    monkeypatch.setattr(f"{home}.tokens_per_second", lambda model, ids: next(speeds))
+    assert main([*arguments, "sparsity=2:4", "accelerate_2of4=true"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "1,000 tokens/s dense, 1,500 tokens/s with semi-structured tensors (1.50 times" in printed
+    )
+    record = json.loads((tmp_path / "pruned" / "pruning.json").read_text())
+    assert record["accelerated"]["tokens_per_second"] == 1500.0
+    assert len(converted) == len(record["layers"])

@@ -17,6 +17,7 @@ from pruner_zero.commands.quoting import quote_formulas
         ("methods=[sqr(W),sqrt(G)@block]", "methods=['sqr(W)','sqrt(G)@block']"),
         ("metric='mul(W,G)'", "metric='mul(W,G)'"),
         ('methods=["mul(W,G)",neg(W)]', "methods=[\"mul(W,G)\",'neg(W)']"),
+        ("metric=cube(W)", "metric='cube(W)'"),
         ("seed=range(1,4)", "seed=range(1,4)"),
         ("seed=choice(1,2)", "seed=choice(1,2)"),
         ("metric=mul(W", "metric=mul(W"),

@@ -273,3 +273,12 @@ def test_help_speaks_of_the_field(capsys):
 def test_every_experiment_composes(experiment, capsys):
     assert run(f"experiment={experiment}", "--cfg", "job") == 0
     assert "population_size" in capsys.readouterr().out
+
+
+def test_interrupt_while_libraries_load_is_quiet(monkeypatch, capsys):
+    def interrupted(_name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    assert run("seed=1") == 130
+    assert capsys.readouterr() == ("", "")

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from pruner_zero.model.digest import mask_digest
+from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.masks import prune_masks
 from pruner_zero.model.perplexity import perplexity
 from pruner_zero.model.prune import prune
+from pruner_zero.model.semi_structured import accelerate, check_layers, tokens_per_second
 from pruner_zero.model.sparsity import NofM, Unstructured
 from pruner_zero.model.statistics import measure_statistics
 
@@ -48,3 +50,21 @@ def test_statistics_repeat_and_agree_with_the_cpu(ids):
 def test_prune(ids, method):
     report = prune(tiny_llama().cuda(), method, "2:4", calibration=ids)
     assert report.sparsity == 0.5
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0),
+    reason="needs a CUDA device of compute capability 8.0",
+)
+def test_semi_structured_tensors_compute_the_same():
+    model, ids = (
+        tiny_llama(hidden_size=128, intermediate_size=256).to("cuda", torch.bfloat16),
+        torch.arange(128).view(2, 64) % 61,
+    )
+    prune(model, "magnitude", "2:4")
+    expected = perplexity(model, ids)
+    layers = prunable_layers(model)
+    check_layers(layers)
+    accelerate(layers)
+    assert perplexity(model, ids) == pytest.approx(expected, rel=0.02)
+    assert tokens_per_second(model, ids, repeats=2, warm_up=1) > 0

@@ -14,6 +14,9 @@ search, so the same seed and the same results give the same search. One file per
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from pruner_zero.metric import Operator
 from pruner_zero.search.algorithms.base import SearchAlgorithm, Simplify
 from pruner_zero.search.algorithms.mu_plus_lambda import MuPlusLambda
 from pruner_zero.search.algorithms.nsga2 import NSGA2
@@ -36,7 +39,7 @@ def make_algorithm(
     config: SearchConfig,
     seed: int,
     simplify: Simplify,
-    operators: str = "paper",
+    operators: Iterable[Operator] | str = "paper",
     terminals: str = "paper",
 ) -> SearchAlgorithm:
     """Return the algorithm that ``config.algorithm`` names.
@@ -46,7 +49,7 @@ def make_algorithm(
         seed: of all random choices; every integer is a seed, 0 too.
         simplify: from a metric and its scope (None for the run's own) to the metric that is
             evaluated.
-        operators: name of the operator set.
+        operators: what trees are made of, or the name of an operator set.
         terminals: name of the terminal set.
 
     Raises:

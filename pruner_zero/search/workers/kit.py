@@ -33,17 +33,25 @@ class Part:
 
 @dataclass(frozen=True)
 class Kit:
-    """What all workers of a search share: models with their statistics, parts of the fitness."""
+    """What all workers of a search share.
+
+    Attributes:
+        models: with their statistics.
+        parts: of the fitness.
+        operators: texts of the user's operator files.
+    """
 
     models: Sequence[tuple[PortableModel, PortableStatistics]]
     parts: Sequence[Part]
+    operators: Sequence[str] = ()
 
     @classmethod
-    def of(cls, workers: Sequence[FitnessWorker]) -> Kit:
+    def of(cls, workers: Sequence[FitnessWorker], operators: Sequence[str] = ()) -> Kit:
         """Pack what these workers of this process are made of.
 
         Args:
             workers: the parts of a fitness, dense now; those of one model share it.
+            operators: texts of the user's operator files.
         """
         models = {id(worker.model): worker for worker in workers}
         places = {identity: place for place, identity in enumerate(models)}
@@ -64,7 +72,7 @@ class Kit:
             (PortableModel.of(worker.model), PortableStatistics.of(worker.statistics))
             for worker in models.values()
         ]
-        return cls(packed, parts)
+        return cls(packed, parts, operators)
 
     @property
     def size(self) -> int:

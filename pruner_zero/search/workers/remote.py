@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from pruner_zero.metric import Metric
+from pruner_zero.metric import Metric, load_operators
 from pruner_zero.provenance import provenance
 from pruner_zero.search.individual import FitnessResult
 from pruner_zero.search.joint import JointWorker
@@ -42,6 +44,7 @@ class RemoteWorker:
     def __init__(self, kit: Kit, device: str, threads: int) -> None:
         """Build the models."""
         torch.set_num_threads(threads)
+        _read_operators(kit.operators)
         self.parts = kit.workers(device)
         self.device = device
         self.fitness = self.parts[0] if len(self.parts) == 1 else JointWorker(self.parts)
@@ -66,6 +69,15 @@ class RemoteWorker:
             self.fitness.settle(text, group, result)
         result = self.fitness.compute(metric, scope, rival)
         return Outcome(result, [_news(part) for part in self.parts])
+
+
+def _read_operators(texts: Sequence[str]) -> None:
+    """Make the user's operators known here, where their files may not exist."""
+    with TemporaryDirectory() as folder:
+        for index, text in enumerate(texts):
+            path = Path(folder) / f"operators_{index}.py"
+            path.write_text(text, encoding="utf-8")
+            load_operators(path)
 
 
 def _news(part: FitnessWorker) -> list[Note]:

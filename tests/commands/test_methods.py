@@ -1,0 +1,30 @@
+"""Metrics in other words."""
+
+from __future__ import annotations
+
+import pytest
+
+from pruner_zero import Metric
+from pruner_zero.__main__ import main
+from pruner_zero.commands.methods import published_equals
+
+
+@pytest.mark.parametrize(
+    ("formula", "scope", "names"),
+    [
+        ("mul(sqrt(X), W)", "row", ["wanda"]),
+        ("mul(sqr(mul(W, G)), 3)", "layer", ["gradient"]),
+        ("ratio(W, rowsum(W))", "row", ["magnitude"]),
+        ("ratio(W, rowsum(W))", "layer", []),
+        ("mul(X, G)", "row", []),
+    ],
+)
+def test_published_metrics_in_other_words(formula, scope, names):
+    assert published_equals(Metric.parse(formula), scope) == names
+
+
+def test_show_says_it(capsys):
+    assert main(["show", "metric=mul(sqrt(X),W)"]) == 0
+    assert "prunes as wanda: the order of weights is the same by row" in capsys.readouterr().out
+    assert main(["show", "metric=wanda"]) == 0
+    assert "prunes as" not in capsys.readouterr().out
