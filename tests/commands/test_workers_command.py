@@ -54,11 +54,24 @@ def test_ray_that_is_not_installed_is_named_with_its_extra(capsys, monkeypatch):
 def test_no_cluster_to_be_found_is_one_line(tiny_arguments, tmp_path, capsys, monkeypatch):
     pytest.importorskip("ray", reason="Ray is an extra")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray_folder"))
     assert run(*tiny_arguments, "workers=ray", "workers.address=auto") == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: no Ray cluster at workers.address=auto")
     assert printed.count("\n") == 1
     assert not (tmp_path / "run").exists(), "nothing was begun"
+
+
+def test_a_cluster_that_has_ended_is_one_line(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is an extra")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    assert run("workers=ray", "workers.address=auto") == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: no Ray cluster at workers.address=auto (127.0.0.1:9: ")
+    assert printed.count("\n") == 1
 
 
 def test_a_search_in_this_process_imports_no_ray(tiny_arguments):

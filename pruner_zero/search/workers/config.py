@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from pruner_zero.errors import UserError, suggest
 
@@ -125,15 +128,25 @@ def check_reachable(address: str) -> None:
     Raises:
         UserError: it is no address, or nobody answers.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        if address != "auto":
-            raise UserError(f"workers.address={address} is none: auto, HOST:PORT, ray://HOST:PORT")
+    found = _announced() if address == "auto" else address
+    if not found:
         return
+    host, _, port = found.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        raise UserError(f"workers.address={found} is none: auto, HOST:PORT, ray://HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        raise unreachable(address, str(error)) from error
+        raise unreachable(address, f"{found}: {error}") from error
+
+
+def _announced() -> str:
+    """Where ``auto`` looks for a cluster: what ``ray start`` left on this machine may be stale."""
+    if named := os.environ.get("RAY_ADDRESS"):
+        return named
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    file = Path(folder) / "ray" / "ray_current_cluster"
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
 
 def unreachable(address: str, reason: str) -> UserError:
