@@ -1,6 +1,6 @@
 """Replay racing over a run that evaluated every candidate on every window.
 
-    python experiments/racing_study/replay.py RUN_FOLDER ... [--confidence 0.9 0.95 0.99]
+    python experiments/racing_study/replay.py RUN_FOLDER ... [--abandon 2 inf]
 
 The losses of every window are in the log, so that every rule can be tried on the same candidates:
 who would have been stopped, what that saves, and whether the hall of fame is still the same.
@@ -50,10 +50,11 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--confidence", nargs="*", type=float, default=[0.8, 0.9, 0.95, 0.99])
     parser.add_argument("--margin", nargs="*", type=float, default=[0.5, 1.0, 2.0])
+    parser.add_argument("--abandon", nargs="*", type=float, default=[2.0, float("inf")])
     parser.add_argument("--top", type=int, default=10)
     options = parser.parse_args()
-    print("| run | confidence | margin | stopped | tokens of plain evaluation | saved "
-          "| top kept |\n" + "| --- " * 7 + "|")  # fmt: skip
+    print("| run | abandon | confidence | margin | stopped | tokens of plain evaluation | saved "
+          "| top kept |\n" + "| --- " * 8 + "|")  # fmt: skip
     for folder in options.runs:
         config = OmegaConf.load(folder / "config.yaml")
         tokens = config.fitness.length - 1
@@ -67,7 +68,8 @@ def main() -> None:
         plain = made * config.fitness.windows * tokens
         rules = [replace(RacingConfig(), enabled=False)]
         rules += [
-            replace(RacingConfig(), confidence=c, margin=m)
+            replace(RacingConfig(), confidence=c, margin=m, abandon=a)
+            for a in options.abandon
             for c in options.confidence
             for m in options.margin
         ]
@@ -78,8 +80,10 @@ def main() -> None:
                 replay.add(record["evaluation"], record["losses"], tokens, rule)
             kept = {number for _, number in replay.hall}
             reference = reference or kept
-            name = (rule.confidence, rule.margin) if rule.enabled else ("no racing", "")
-            print(f"| {folder.name} | {name[0]} | {name[1]} | {replay.stopped} of {len(fresh)} | "
+            name = (rule.abandon, rule.confidence, rule.margin)
+            shown = name if rule.enabled else ("", "no racing", "")
+            print(f"| {folder.name} | {' | '.join(map(str, shown))} | "
+                  f"{replay.stopped} of {len(fresh)} | "
                   f"{100 * replay.tokens / plain:.1f} % | {plain / replay.tokens:.1f} x | "
                   f"{len(kept & reference)} of {len(reference)} |")  # fmt: skip
 
