@@ -55,6 +55,9 @@ def report(cfg: DictConfig, output: Path, display: Display | None = None) -> Non
     target = Path(config.output) if config.output else default_place(given, folders)
     if target.is_dir():
         target = target / "report.html"
+    elif target.suffix not in (".html", ".htm"):
+        # Browsers show a file of another name as text.
+        target = target.with_name(f"{target.name}.html")
     if not target.parent.is_dir():
         raise UserError(f"output={target}: there is no folder {target.parent}")
     runs = [read_run(folder) for folder in folders]

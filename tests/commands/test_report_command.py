@@ -81,6 +81,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["runs=[runs/a,runs/b]"], "report.html", "2 runs"),
         (["runs/a", "runs/o'dd, seed=2", "output=both.html"], "both.html", "2 runs"),
         (["output=.", "runs/b"], "report.html", "1 run"),
+        (["output=page", "runs/b"], "page.html", "1 run"),
     ],
 )
 def test_words_and_settings_name_the_same_runs(folders, capsys, arguments, page, count):
