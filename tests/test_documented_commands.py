@@ -57,6 +57,14 @@ _SHRUNK = {
     "compare": {**_COMMON, **_WINDOWS},
     "plan": {**_COMMON, **_WINDOWS, "resolution": "0.3"},
     "prune": {**_COMMON, **_WINDOWS},
+    "bench": {
+        **{key: _COMMON[key] for key in ("model", "device", "calibration")},
+        **_WINDOWS,
+        "calibration.sequences": "2",
+        "calibration.length": "32",
+        "metrics": "[wanda]",
+        "repeats": "1",
+    },
     "show": {},
     "ledger": {},
     "report": {},
@@ -77,6 +85,8 @@ def home(tmp_path_factory, text_file):
         patch.setenv("PRUNER_ZERO_CACHE", str(folder / "cache"))
         patch.chdir(folder)
         assert main(["search", *shrink("search", ["hydra.run.dir=runs/NAME"])]) == 0
+    for name in ("ONE", "OTHER", "sweep_NAME/0"):
+        shutil.copytree(folder / "runs" / "NAME", folder / "runs" / name)
     return folder
 
 
@@ -106,7 +116,8 @@ def test_commands_run(page, group, home, tmp_path, monkeypatch, capsys, own_word
             if words[0] == "pruner-zero" and not fence.needs and words[1] in COMMANDS:
                 command, given = words[1], words[2:]
                 # Folders are named after the second, and two of these runs can share one.
-                place = {"search": "hydra.run.dir", "compare": "output", "plan": "output"}
+                place = {"search": "hydra.run.dir", "compare": "output", "plan": "output",
+                         "bench": "output"}  # fmt: skip
                 if command in place and not any(w.startswith(place[command]) for w in given):
                     given.append(f"{place[command]}=runs/{fence.line}_{number}")
                 if "--help" not in given:
