@@ -41,7 +41,9 @@ def test_twelve_evaluations_improve(tmp_path):
         ["search", "search.evaluations=12", "search.population_size=6", "search.generations=20",
          "search.minutes=null", "fitness.windows=1", "fitness.length=256", "test.windows=1",
          "test.length=256", "test.baselines=[magnitude]", "calibration.sequences=4",
-         "calibration.length=256", f"hydra.run.dir={folder}", "device=cpu"]
+         "calibration.length=256", f"hydra.run.dir={folder}", "device=cpu",
+         # A ledger of its own: what an earlier run of this test computed must not answer here.
+         f"ledger={tmp_path / 'ledger.sqlite'}"]
     )  # fmt: skip
     assert status == 0
     records = [json.loads(line) for line in (folder / "evaluations.jsonl").open()]
