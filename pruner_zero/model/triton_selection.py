@@ -5,11 +5,14 @@ k-th lowest integer bit by bit by counting (no sort), and marks what lies below 
 the ties. For N:M every weight counts the members of its group that come before it.
 
 The torch functions in `selection` are the reference. `kernels_agree` compares the two on the
-device before the kernels are used there; without Triton, or if they differ, torch does the work.
+device before the kernels are used there; without Triton, or if they fail or differ, torch does the
+work, and a warning says why.
 """
 
 from __future__ import annotations
 
+import subprocess
+import warnings
 from functools import lru_cache
 
 import torch
@@ -18,8 +21,10 @@ from torch import Tensor
 try:
     import triton
     import triton.language as tl
+    from triton.errors import TritonError
 except ImportError:  # Triton is for Linux alone
     triton = None
+    TritonError = RuntimeError
 
 WIDEST_ROW = 32768
 """Longer rows do not fit one program; torch selects there."""
@@ -124,11 +129,26 @@ def takes_groups(scores: Tensor, m: int) -> bool:
 def kernels_agree(device: torch.device) -> bool:
     """Whether the kernels run on a device and give the masks of torch, bit for bit, on a sample.
 
+    Where they do not, a ``RuntimeWarning`` says why, once per device.
+
     Args:
         device: a CUDA device (or the CPU, under Triton's interpreter).
+
+    Raises:
+        torch.OutOfMemoryError: the device is full, which says nothing about the kernels.
+        torch.AcceleratorError: the device is lost.
     """
+    reason = _disagreement(device)
+    if reason:
+        text = f"torch selects on {device}, as exactly but slower, because {reason}"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    return not reason
+
+
+def _disagreement(device: torch.device) -> str:
+    """Why the kernels cannot be used on a device; empty if they can."""
     if triton is None:
-        return False
+        return "Triton is not installed"
     from pruner_zero.model.selection import torch_nofm_mask, torch_row_mask
 
     generator = torch.Generator().manual_seed(0)
@@ -136,9 +156,17 @@ def kernels_agree(device: torch.device) -> bool:
     few_ties = torch.randn(16, 96, generator=generator)
     vanishing = few_ties * 2.0**-135  # subnormal numbers, which a device might flush to zero
     sample = torch.cat([many_ties, -0.0 * many_ties, few_ties, vanishing]).to(device)
+    ranks = (1, 48, 95)
+    expected = [*(torch_row_mask(sample, k) for k in ranks), torch_nofm_mask(sample, 2, 4)]
     try:
-        return all(
-            triton_row_mask(sample, k).equal(torch_row_mask(sample, k)) for k in (1, 48, 95)
-        ) and triton_nofm_mask(sample, 2, 4).equal(torch_nofm_mask(sample, 2, 4))
-    except Exception:  # a compiler's own errors, many kinds: torch gives the same masks
-        return False
+        found = [*(triton_row_mask(sample, k) for k in ranks), triton_nofm_mask(sample, 2, 4)]
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except (TritonError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        # A kernel that does not compile or fit; no C compiler or no driver, which Triton reports
+        # as a bare RuntimeError; a C compiler that fails; a cache folder that cannot be written.
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        return f"the Triton kernels failed ({type(error).__name__}: {first})"
+    if all(map(torch.equal, found, expected)):
+        return ""
+    return "the Triton kernels gave other masks than torch"

@@ -63,22 +63,97 @@ def test_under_the_interpreter():
     assert ran.stdout.split() == ["72", "True"], ran.stderr
 
 
-def test_the_cpu_is_left_to_torch_and_a_kernel_that_fails_is_not_used(monkeypatch):
+@pytest.fixture
+def asked_anew():
+    """The answer of `kernels_agree` is kept for the life of a process: not here."""
+    kernels_agree.cache_clear()
+    yield
+    kernels_agree.cache_clear()
+
+
+def replace_row_kernel(monkeypatch, kernel):
+    monkeypatch.setattr("pruner_zero.model.triton_selection.triton_row_mask", kernel)
+
+
+def failing(error):
+    def kernel(*_arguments):
+        raise error
+
+    return kernel
+
+
+def test_the_cpu_is_left_to_torch():
     scores = torch.randn(3, 8)
     assert not takes_rows(scores)
     assert not takes_groups(scores, 4)
 
-    def fails(*_arguments):
-        raise RuntimeError("no compiler")
 
-    def wrong(scores, *_arguments):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("Failed to find C compiler.\nSet CC"), r"\(RuntimeError: Failed to find C "),
+        (subprocess.CalledProcessError(1, ["gcc"]), "CalledProcessError: Command .*gcc"),
+        (PermissionError(13, "Permission denied", "cache"), "PermissionError: .*Permission denied"),
+        (OSError(), "OSError: no message"),
+    ],
+)
+@pytest.mark.usefixtures("asked_anew")
+def test_kernels_that_fail_are_not_used_and_the_reason_is_said_once(monkeypatch, error, reason):
+    pytest.importorskip("triton", reason="needs Triton")
+    replace_row_kernel(monkeypatch, failing(error))
+    with pytest.warns(RuntimeWarning, match=f"torch selects on cpu.*{reason}") as said:
+        assert not kernels_agree(torch.device("cpu"))
+        assert not kernels_agree(torch.device("cpu"))
+    assert len(said) == 1
+    assert "\n" not in str(said[0].message)
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_tritons_own_errors_are_a_reason(monkeypatch):
+    errors = pytest.importorskip("triton.runtime.errors", reason="needs Triton")
+    replace_row_kernel(monkeypatch, failing(errors.OutOfResources(9, 8, "shared memory")))
+    with pytest.warns(RuntimeWarning, match="OutOfResources: out of resource: shared memory"):
+        assert not kernels_agree(torch.device("cpu"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.usefixtures("asked_anew")
+def test_without_a_driver_triton_itself_says_so():
+    pytest.importorskip("triton", reason="needs Triton")
+    with pytest.warns(RuntimeWarning, match="RuntimeError: 0 active drivers"):
+        assert not kernels_agree(torch.device("cpu"))
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_without_triton_torch_selects(monkeypatch):
+    monkeypatch.setattr("pruner_zero.model.triton_selection.triton", None)
+    with pytest.warns(RuntimeWarning, match="Triton is not installed"):
+        assert not kernels_agree(torch.device("cpu"))
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_kernels_that_differ_are_not_used(monkeypatch):
+    pytest.importorskip("triton", reason="needs Triton")
+
+    def nothing(scores, *_arguments):
         return torch.zeros_like(scores, dtype=torch.bool)
 
-    for kernel in (fails, wrong):
-        kernels_agree.cache_clear()
-        monkeypatch.setattr("pruner_zero.model.triton_selection.triton_row_mask", kernel)
+    for kernel in ("triton_row_mask", "triton_nofm_mask"):
+        monkeypatch.setattr(f"pruner_zero.model.triton_selection.{kernel}", nothing)
+    with pytest.warns(RuntimeWarning, match="gave other masks than torch"):
         assert not kernels_agree(torch.device("cpu"))
-    kernels_agree.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TypeError("a bug"), torch.OutOfMemoryError("full"), torch.AcceleratorError("lost")],
+)
+@pytest.mark.usefixtures("asked_anew")
+def test_bugs_and_a_full_or_lost_device_are_not_hidden(monkeypatch, error):
+    pytest.importorskip("triton", reason="needs Triton")
+    replace_row_kernel(monkeypatch, failing(error))
+    with pytest.raises(type(error), match=str(error)):
+        kernels_agree(torch.device("cpu"))
 
 
 @pytest.mark.cuda
