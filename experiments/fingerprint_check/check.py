@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.schema import CalibrationConfig, CorpusConfig, ModelConfig
+from pruner_zero.commands.schema import CorpusConfig, ModelConfig, WorkbenchConfig
 from pruner_zero.commands.setup import calibrated, open_workbench
 from pruner_zero.metric import Metric
 from pruner_zero.model.digest import mask_digest
@@ -63,10 +63,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     display = Display()
-    bench = open_workbench(
-        ModelConfig(options.model), CorpusConfig(options.corpus), "auto", None, display
-    )
-    statistics = calibrated(bench, CalibrationConfig(), options.seed, display)
+    config = WorkbenchConfig(ModelConfig(options.model), CorpusConfig(options.corpus))
+    bench = open_workbench(config, display)
+    statistics = calibrated(bench, config.calibration, options.seed, display)
     layers = prunable_layers(bench.model)
     dense = DenseWeights(layers)
     probe = Probe(layers, dense, statistics)

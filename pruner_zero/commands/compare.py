@@ -178,12 +178,8 @@ def _measure(
 ) -> None:
     reads = {name for cell in missing if cell.sparsity for name in _reads(config, cell)}
     bench = open_workbench(
-        config.model,
-        config.corpus,
-        config.device,
-        config.cache,
+        config,
         display,
-        config.memory,
         workload([(config.windows, config.length)], config.calibration, reads, host_copy=True),
     )
     layers = prunable_layers(bench.model)

@@ -132,15 +132,7 @@ def _model(
         )
         bench = None
     else:
-        bench = open_workbench(
-            config.model,
-            config.corpus,
-            config.device,
-            config.cache,
-            display,
-            config.memory,
-            pruning_work(config, method, texts),
-        )
+        bench = open_workbench(config, display, pruning_work(config, method, texts))
         model, tokenizer = cast(Any, bench.model), bench.tokenizer
     if method is None:
         return model, tokenizer, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -69,13 +69,7 @@ def open_places(
     benches = {config.model.path or config.model.name: bench}
     for name in config.fitness.models:
         benches[name] = open_workbench(
-            ModelConfig(name),
-            config.corpus,
-            config.device,
-            config.cache,
-            display,
-            config.memory,
-            search_work(config),
+            replace(config, model=ModelConfig(name)), display, search_work(config)
         )
     for one in benches.values():
         for pattern in patterns:

@@ -75,12 +75,8 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
         raise UserError(f"{output} already holds a plan: give another output")
     terminals = {name for method in methods for name in method.reads_of_dense("one_shot")}
     bench = open_workbench(
-        config.model,
-        config.corpus,
-        config.device,
-        config.cache,
+        config,
         display,
-        config.memory,
         workload([(config.windows, config.length)], config.calibration, terminals, host_copy=True),
     )
     layers = prunable_layers(bench.model)

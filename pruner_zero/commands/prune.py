@@ -78,13 +78,7 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} is not empty: give another output")
     bench = open_workbench(
-        config.model,
-        config.corpus,
-        config.device,
-        config.cache,
-        display,
-        config.memory,
-        pruning_work(config, method, [(config.windows, config.length)]),
+        config, display, pruning_work(config, method, [(config.windows, config.length)])
     )
     model = cast(Any, bench.model)
     if config.accelerate_2of4:

@@ -124,12 +124,22 @@ class TestConfig:
 
 
 @dataclass
-class SearchCommandConfig:
-    """Everything that ``pruner-zero search`` can be told."""
+class WorkbenchConfig:
+    """A model, a text and where they are worked on; the base of the commands that need them."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    operator_files: list[str] = field(default_factory=list)
+    device: str = "auto"
+    memory: str = "auto"
+    cache: str | None = None
+
+
+@dataclass
+class SearchCommandConfig(WorkbenchConfig):
+    """Everything that ``pruner-zero search`` can be told."""
+
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     test: TestConfig = field(default_factory=TestConfig)
@@ -139,26 +149,18 @@ class SearchCommandConfig:
     sparsity: str = "0.5"
     scope: str | None = None
     operators: str = "paper"
-    operator_files: list[str] = field(default_factory=list)
     terminals: str = "paper"
     simplify: str = "rank"
     seed: int = 0
-    device: str = "auto"
-    memory: str = "auto"
     resume: str | None = None
     ledger: str | None = None
-    cache: str | None = None
 
 
 @dataclass
-class CompareCommandConfig:
+class CompareCommandConfig(WorkbenchConfig):
     """Everything that ``pruner-zero compare`` can be told."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     methods: list[str] = field(default_factory=list)
-    operator_files: list[str] = field(default_factory=list)
     sparsity: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     mode: str = "one_shot"
@@ -166,30 +168,20 @@ class CompareCommandConfig:
     allocation: str = "uniform"
     windows: int | None = 8
     length: int = 512
-    device: str = "auto"
-    memory: str = "auto"
-    cache: str | None = None
     output: str = "???"
 
 
 @dataclass
-class PruningConfig:
+class PruningConfig(WorkbenchConfig):
     """One pruning of one model; the base of the commands that do one."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     metric: str | None = None
-    operator_files: list[str] = field(default_factory=list)
     sparsity: str = "0.5"
     mode: str = "sequential"
     update: str = "none"
     scope: str | None = None
     allocation: str = "uniform"
     seed: int = 0
-    device: str = "auto"
-    memory: str = "auto"
-    cache: str | None = None
     output: str = "???"
 
 
@@ -217,24 +209,17 @@ class PruneCommandConfig(PruningConfig):
 
 
 @dataclass
-class PlanCommandConfig:
+class PlanCommandConfig(WorkbenchConfig):
     """Everything that ``pruner-zero plan`` can be told."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     tolerance: str = "5%"
     metrics: list[str] = field(default_factory=list)
-    operator_files: list[str] = field(default_factory=list)
     patterns: list[str] = field(default_factory=list)
     resolution: float = 0.01
     highest: float = 0.9
     seed: int = 0
     windows: int | None = 16
     length: int = 512
-    device: str = "auto"
-    memory: str = "auto"
-    cache: str | None = None
     output: str = "???"
 
 

@@ -126,15 +126,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     folder, continued = open_run(cfg, output, own)
     config = cast(SearchCommandConfig, OmegaConf.to_object(cfg))
     display.say(f"run folder {folder.path}")
-    bench = open_workbench(
-        config.model,
-        config.corpus,
-        config.device,
-        config.cache,
-        display,
-        config.memory,
-        search_work(config),
-    )
+    bench = open_workbench(config, display, search_work(config))
     places = open_places(config, bench, patterns, display)
     algorithm = make_algorithm(
         config.search,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pruner_zero.assets import cache_directory
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.schema import CalibrationConfig, CorpusConfig, ModelConfig
+from pruner_zero.commands.schema import CalibrationConfig, WorkbenchConfig
 from pruner_zero.data.corpus import Corpus, load_corpus
 from pruner_zero.data.windows import calibration_windows, consecutive_windows, spread_windows
 from pruner_zero.errors import UserError
@@ -86,44 +86,34 @@ class Workbench:
 
 
 def open_workbench(
-    model: ModelConfig,
-    corpus: CorpusConfig,
-    device: str,
-    cache: str | None,
-    display: Display,
-    memory: str = "auto",
-    work: Workload | None = None,
+    config: WorkbenchConfig, display: Display, work: Workload | None = None
 ) -> Workbench:
     """Load text first (its mistakes are cheap to find), then the model.
 
     Args:
-        model: which.
-        corpus: which.
-        device: where.
-        cache: folder, or None for the user's own.
+        config: of a command.
         display: says what happens.
-        memory: ``auto``, ``resident`` or ``blockwise``.
         work: what will run, for the prediction of the peak memory.
     """
-    check_memory(memory)
-    folder = Path(cache) if cache else cache_directory()
-    text = load_corpus(corpus.name, corpus.files, folder, display.say)
-    where = resolve_device(None if device == "auto" else device)
+    check_memory(config.memory)
+    cache = Path(config.cache) if config.cache else cache_directory()
+    text = load_corpus(config.corpus.name, config.corpus.files, cache, display.say)
+    where = resolve_device(None if config.device == "auto" else config.device)
     network, tokenizer = load_model(
-        model.path or model.name,
-        model.dtype or fast_dtype(where),
+        config.model.path or config.model.name,
+        config.model.dtype or fast_dtype(where),
         where,
-        folder,
+        cache,
         display.say,
-        memory,
+        config.memory,
         work and replace(work, batch=default_batch(where, work.window)),
     )
     on_full = None
-    if memory == "auto":
+    if config.memory == "auto":
         on_full = partial(
             display.say, "out of memory on the device: going on with memory=blockwise"
         )
-    return Workbench(network, tokenizer, text, folder, on_full)
+    return Workbench(network, tokenizer, text, cache, on_full)
 
 
 def calibration_ids(bench: Workbench, config: CalibrationConfig, seed: int) -> Tensor:

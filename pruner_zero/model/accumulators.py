@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -45,12 +44,7 @@ class InputStatistics:
             self._open.enter_context(hooks)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._open.close()
 
     def result(self) -> ByTerminal:
@@ -159,13 +153,9 @@ class Hessians(LayerInputs):
         hessian.add(inputs)
         self._latest = inputs, hessian
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
+    def close(self) -> None:
+        """Remove the hooks and forget the latest input."""
+        super().close()
         self._latest = None
 
     def to(self, device: torch.device | str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +28,11 @@ class LayerHooks(ABC):
         self._handles = [self._attach(layer) for layer in self.layers]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the hooks, and let go of what only they needed."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -67,13 +65,9 @@ class LayerInputs(LayerHooks):
 
         return layer.module.register_forward_pre_hook(before)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
+    def close(self) -> None:
+        """Remove the hooks and forget the latest input."""
+        super().close()
         self._source, self._converted = lambda: None, torch.empty(0)
 
     def _convert(self, inputs: Tensor) -> Tensor:
