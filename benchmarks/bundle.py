@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -46,11 +47,18 @@ echo "unpacked into ${1:-kit}; now run: ${1:-kit}/source/benchmarks/gpu_session.
 """
 
 
+def requirements() -> list[str]:
+    """What this checkout asks for; an installation may be older than the checkout."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked: list[str] = project["dependencies"]
+    return asked
+
+
 def closure(names: tuple[str, ...], python: str) -> dict[str, str]:
     """Everything that packages need at run time, as installed here.
 
     Args:
-        names: the packages.
+        names: the packages, as requirements.
         python: the target's version, which some requirements depend on.
 
     Returns:
@@ -91,9 +99,8 @@ def collect_wheels(folder: Path, python: str, with_torch: bool) -> None:
     Raises:
         UserError: pip cannot fetch a wheel; its own words say why.
     """
-    pins = closure(("pruner-zero", *TEST_PACKAGES), python)
-    own = pins.pop("pruner-zero")
-    print(f"fetching {len(pins)} wheels for Python {python}, and building pruner-zero {own}")
+    pins = closure((*requirements(), *TEST_PACKAGES), python)
+    print(f"fetching {len(pins)} wheels for Python {python}, and building that of this project")
     target = ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
     for platform in PLATFORMS:
         target += ["--platform", platform]
