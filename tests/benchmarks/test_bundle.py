@@ -1,4 +1,4 @@
-"""The offline kit: complete, in checked parts, and the session script that runs from it."""
+"""The offline kit: complete, and in checked parts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from packaging.requirements import Requirement
 
 from benchmarks.bundle import closure, requirements, write_parts
 from pruner_zero.errors import UserError
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu_session.sh"
 
 
 @pytest.fixture
@@ -60,10 +58,3 @@ def test_the_kit_has_what_the_checkout_asks_for():
     asked = {Requirement(text).name for text in requirements()}
     assert {"torch", "transformers", "plotly", "jinja2"} <= asked
     assert asked - {"torch"} <= set(closure(tuple(requirements()), "3.12"))
-
-
-def test_session_script_refuses_what_it_cannot_do(tmp_path):
-    (tmp_path / "summary.txt").touch()
-    command = [str(SCRIPT), "--cpu-rehearsal", str(tmp_path)]
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 2 and "already holds results" in again.stderr
