@@ -21,7 +21,7 @@ from pruner_zero.commands.bench_report import present_bench
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.methods import resolve_method_argument
 from pruner_zero.commands.schema import BenchCommandConfig
-from pruner_zero.errors import UserError
+from pruner_zero.errors import OutOfDeviceMemory, UserError
 from pruner_zero.files import write_atomic
 from pruner_zero.metric import Metric
 from pruner_zero.model.head import CausalHead, check_length
@@ -73,6 +73,21 @@ def bench(cfg: DictConfig, output: Path, display: Display | None = None) -> None
     methods, public = _checked(config, output)
     if config.threads:
         torch.set_num_threads(config.threads)
+    try:
+        results = _measured(config, methods, public, display)
+    except (OutOfDeviceMemory, torch.OutOfMemoryError) as error:
+        raise UserError(
+            "out of memory: bench keeps the whole model on the device: set a smaller length, "
+            "model.dtype=bfloat16, public=false or another model"
+        ) from error
+    output.mkdir(parents=True, exist_ok=True)
+    write_atomic(output / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    present_bench(results, output, display)
+
+
+def _measured(
+    config: BenchCommandConfig, methods: list[Method], public: Method | None, display: Display
+) -> dict[str, Any]:
     device = resolve_device(None if config.device == "auto" else config.device)
     name = config.model.path or config.model.name
     cache = Path(config.cache) if config.cache else cache_directory()
@@ -117,9 +132,7 @@ def bench(cfg: DictConfig, output: Path, display: Display | None = None) -> None
         ours = next(r for r in rows if r["metric"] == public.name)
         results["public"]["ratio"] = results["public"]["seconds"] / ours["seconds"]
     results["provenance"] = provenance(device)
-    output.mkdir(parents=True, exist_ok=True)
-    write_atomic(output / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    present_bench(results, output, display)
+    return results
 
 
 def _checked(config: BenchCommandConfig, output: Path) -> tuple[list[Method], Method | None]:

@@ -110,8 +110,8 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
             raise SystemExit(2) from None
         except torch.AcceleratorError as error:
             print(
-                f"error: the device failed ({_first_line(error)}): the same command with "
-                "resume=auto goes on after the last complete candidate",
+                f"error: the device failed ({_first_line(error)}): start the command again; "
+                "a search goes on after its last complete candidate with resume=auto",
                 file=sys.stderr,
             )
             raise SystemExit(2) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from pruner_zero.__main__ import main
 
@@ -78,4 +79,20 @@ def test_mistakes_are_one_line(arguments, tmp_path, capsys, setting, message):
     assert main([*arguments, setting]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "bench").exists()
+
+
+# In the forward pass, where the batch is halved in vain first, and in the public flow.
+@pytest.mark.parametrize(
+    "place", ["model.head.CausalHead.hidden", "commands.bench.public_candidate"]
+)
+def test_a_full_device_is_one_line(arguments, tmp_path, capsys, monkeypatch, place):
+    def full(*_arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB\nmore")
+
+    monkeypatch.setattr(f"pruner_zero.{place}", full)
+    assert main([*arguments, "metrics=[wanda]", "sparsity=[0.5]"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: out of memory: bench keeps the whole model on the device")
+    assert "smaller length" in error and "memory=" not in error and error.count("\n") == 1
     assert not (tmp_path / "bench").exists()

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from pruner_zero.__main__ import main
+from pruner_zero.search.worker import FitnessWorker
 
 
 def run(*arguments: str) -> int:
@@ -83,20 +84,37 @@ def test_a_search_in_this_process_imports_no_ray(tiny_arguments):
     assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def test_a_lost_device_in_this_process_is_one_line(tiny_arguments, capsys, monkeypatch):
-    def lose(*_arguments):
-        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nSearch for …")
-
-    monkeypatch.setattr("pruner_zero.search.worker.FitnessWorker.compute", lose)
-    assert run(*tiny_arguments) == 2
-    printed = capsys.readouterr().err
-    assert printed.startswith("error: the device failed (CUDA error: unspecified launch failure)")
-    assert "resume=auto" in printed and printed.count("\n") == 1
-
-
 def course(folder: Path) -> list[dict]:
     lines = [json.loads(line) for line in (folder / "evaluations.jsonl").open()]
     return [{k: v for k, v in line.items() if k not in ("seconds", "tokens")} for line in lines]
+
+
+def test_a_device_that_is_lost_in_mid_run_is_one_line_and_the_search_goes_on(
+    tiny_arguments, tmp_path, capsys, monkeypatch
+):
+    settings = [*tiny_arguments, "ledger=off"]
+    compute, turns = FitnessWorker.compute, 0
+
+    def lose(*arguments):
+        nonlocal turns
+        turns += 1
+        if turns > 5:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure\nSearch for …")
+        return compute(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FitnessWorker, "compute", lose)
+        assert run(*settings) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: the device failed (CUDA error: unspecified launch failure)")
+    assert "resume=auto" in printed and printed.count("\n") == 1
+    assert len(course(tmp_path / "run")) == 5
+    assert run(*settings, "resume=auto") == 0
+    settings[settings.index(f"hydra.run.dir={tmp_path / 'run'}")] = (
+        f"hydra.run.dir={tmp_path / 'whole'}"
+    )
+    assert run(*settings) == 0
+    assert course(tmp_path / "run") == course(tmp_path / "whole")
 
 
 def test_interrupted_with_ray_workers_and_continued_without_them(tiny_arguments, tmp_path):
