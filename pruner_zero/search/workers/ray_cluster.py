@@ -13,7 +13,7 @@ import ray
 import torch
 from ray import exceptions
 
-from pruner_zero.errors import UserError
+from pruner_zero.errors import OutOfDeviceMemory, UserError
 from pruner_zero.metric import Metric
 from pruner_zero.search.racing import Rival
 from pruner_zero.search.workers.cluster import Ticket, WorkerLost
@@ -120,7 +120,13 @@ class RayCluster:
             if isinstance(cause, torch.AcceleratorError):
                 # After such an error nothing works in its process any more.
                 raise WorkerLost(_first_line(cause)) from failed
-            if isinstance(cause, (UserError, torch.OutOfMemoryError)):
+            if isinstance(cause, (OutOfDeviceMemory, torch.OutOfMemoryError)):
+                raise OutOfDeviceMemory(
+                    "a worker's device is out of memory: the same command with resume=auto goes "
+                    "on with fewer workers on each GPU (a larger workers.gpus), or with "
+                    "workers=local memory=blockwise"
+                ) from failed
+            if isinstance(cause, UserError):
                 raise cause from None
             raise
         except exceptions.RaySystemError as error:
