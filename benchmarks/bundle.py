@@ -39,11 +39,12 @@ UNPACK = """\
 #!/usr/bin/env bash
 # Check every part, then unpack the kit into the folder given (default: kit).
 set -euo pipefail
+target=$(realpath --canonicalize-missing "${1:-kit}")
 cd "$(dirname "$0")"
 sha256sum --quiet --check SHA256SUMS
-mkdir -p "${1:-kit}"
-cat kit.tar.part* | tar --extract --file - --directory "${1:-kit}"
-echo "unpacked into ${1:-kit}; now run: ${1:-kit}/source/benchmarks/gpu_session.sh"
+mkdir -p "$target"
+cat kit.tar.part* | tar --extract --file - --directory "$target"
+echo "unpacked into $target; now run: $target/source/benchmarks/gpu_session.sh"
 """
 
 

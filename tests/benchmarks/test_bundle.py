@@ -36,6 +36,15 @@ def test_parts_are_small_and_unpack_to_the_kit(parts, tmp_path):
         assert (tmp_path / "again" / path).read_bytes() == (kit / path).read_bytes()
 
 
+def test_a_relative_target_is_in_the_current_folder(parts, tmp_path, monkeypatch):
+    _, output, _ = parts
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    unpacked = unpack(output, Path("my kit"))
+    assert (tmp_path / "elsewhere" / "my kit" / "python-version").exists()
+    assert str(tmp_path / "elsewhere" / "my kit" / "source") in unpacked.stdout
+
+
 def test_a_damaged_part_is_refused(parts, tmp_path):
     _, output, made = parts
     data = bytearray(made[1].read_bytes())
