@@ -66,6 +66,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   search.init=grow|full|half_and_half               search.diversity=none|sharing|age
   search.stagnation=50       search.offspring_size=32    (generations only)
   search.mutation_probability=0.5                   search.crossover_probability=0.9
+  search.immigrants=0.2      share of random trees among the offspring
   search.variation.mutation_weights.KIND=0.5        KIND: node, subtree, hoist, shrink, insert,
                                                     constant, power, scope
   calibration=quick|full     sequences on which G and X are measured

@@ -35,6 +35,8 @@ class SearchConfig:
         top_k: best of that pool from which the two parents are drawn.
         crossover_probability: chance that an offspring mixes two parents.
         mutation_probability: chance that an offspring is mutated, once.
+        immigrants: share of random trees among the offspring (random immigrants, Grefenstette
+            1992): fresh material for a population whose trees have grown short and alike.
         diversity: what keeps a population from becoming one family, see `diversity`.
         generations: ends the search after this many times the offspring of one generation.
         evaluations: ends the search after this many forward evaluations (metrics that fail, or
@@ -59,6 +61,7 @@ class SearchConfig:
     top_k: int = 5
     crossover_probability: float = 0.9
     mutation_probability: float = 0.5
+    immigrants: float = 0.0
     diversity: str = "none"
     generations: int = 10
     evaluations: int | None = None
@@ -123,7 +126,7 @@ class SearchConfig:
             raise UserError("search.pool_ratio must lie in (0, 1]")
         if self.top_k < 1:
             raise UserError("search.top_k must be at least 1")
-        for name in ("crossover_probability", "mutation_probability"):
+        for name in ("crossover_probability", "mutation_probability", "immigrants"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"search.{name} must lie in [0, 1]")
         if self.hall_of_fame < 1:

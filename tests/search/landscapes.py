@@ -18,6 +18,7 @@ VARIANTS = {
         "seeds": ["wanda@model", "mul(W, add(G, 0.5))@layer"],
         "tune": TuneConfig(share=0.5),
         "diversity": "sharing",
+        "immigrants": 0.2,
         "init": "grow",
     },
     "comma": {"algorithm": "mu_plus_lambda", "offspring_size": 7, "diversity": "age"},

@@ -123,6 +123,14 @@ def test_equally_good_metrics_keep_their_order_through_a_checkpoint():
     assert len({str(entry.metric) for entry in algorithm.ranking()}) == 4
 
 
+@pytest.mark.parametrize("share", [0, 0.3, 1])
+def test_immigrants_are_random_trees_among_the_offspring(share):
+    operations = [c.operation for c, _ in proceed(make(2, immigrants=share), 60)]
+    assert set(operations[:10]) == {"random"}
+    born = operations[10:].count("random")
+    assert born == share * 50 or (share == 0.3 and 0 < born < 50)
+
+
 @variants
 def test_repeats_are_refused_and_counted(variant):
     seen = set()

@@ -50,6 +50,7 @@ NO_WEIGHTS = MutationWeights(**{kind.name: 0.0 for kind in fields(MutationWeight
         ({"variation": VariationConfig(size_limit=0)}, "size_limit 1 to 512"),
         ({"mutation_probability": 2}, "must lie in [0, 1]"),
         ({"crossover_probability": -0.1}, "must lie in [0, 1]"),
+        ({"immigrants": 1.5}, "search.immigrants must lie in [0, 1]"),
         ({"variation": VariationConfig(attempts=0)}, "attempts must be at least 1"),
         (
             {"variation": VariationConfig(mutation_weights=MutationWeights(hoist=-1))},

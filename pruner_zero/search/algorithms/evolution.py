@@ -16,7 +16,7 @@ from pruner_zero.search.tuning import Tuner
 
 
 class Evolution(SearchAlgorithm):
-    """Random trees at first; then offspring of two parents, or better numbers for a good metric."""
+    """Random trees at first; then offspring of two parents, better numbers, or immigrants."""
 
     def __init__(
         self, config: SearchConfig, seed: int, simplify: Simplify, primitives: gp.PrimitiveSet
@@ -26,8 +26,10 @@ class Evolution(SearchAlgorithm):
         self.tuner = Tuner(config.tune)
 
     def propose(self) -> Proposal:
-        """A random tree until the population is full, then an offspring."""
+        """A random tree until the population is full, then an offspring or an immigrant."""
         if self.asked < self.config.population_size or len(self.population) < 2:
+            return self.breeder.newborn()
+        if self.config.immigrants and random.random() < self.config.immigrants:
             return self.breeder.newborn()
         if random.random() < self.config.tune.share:
             tuned = self.tuner.propose(self.hall_of_fame)
