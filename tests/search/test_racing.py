@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pruner_zero.errors import UserError
 from pruner_zero.search.racing import RacingConfig, Rival, estimated_nll, is_hopeless, race
 
-CONFIG = RacingConfig()
+CONFIG = RacingConfig(margin=1.0)
 TOKENS = 10
 
 
