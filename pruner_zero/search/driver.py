@@ -163,7 +163,8 @@ def run_search(
 
     def fill() -> None:
         while not flight.full and algorithm.asked < config.candidates and algorithm.may_ask():
-            flying = Flying(algorithm.ask(is_repeat), _rival(algorithm, place))
+            candidate = algorithm.ask(is_repeat)
+            flying = Flying(candidate, _rival(algorithm, place, candidate))
             flight.add(flying)
             launch(flying)
 
@@ -206,8 +207,17 @@ def run_search(
     return progress
 
 
-def _rival(algorithm: SearchAlgorithm, place: int) -> Rival | None:
-    """The holder of a place; the best so far while the place is free."""
+def _rival(algorithm: SearchAlgorithm, place: int, candidate: Candidate) -> Rival | None:
+    """The holder of a place; the best so far while the place is free.
+
+    A tuned candidate races against its parent where that is better: other numbers for a formula are
+    of use only when they are better numbers.
+    """
+    tuned = candidate.parents if candidate.baseline else ()
+    for rank in range(1, place + 1):
+        parent = algorithm.place(rank)
+        if parent and parent.number in tuned:
+            return Rival(parent.losses)
     for rank in (place, 1):
         if holder := algorithm.place(rank):
             return Rival(holder.losses, holds_place=rank == place)

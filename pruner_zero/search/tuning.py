@@ -37,7 +37,7 @@ class Tuner:
         self.step = config.step
 
     def propose(self, famed: Iterable[Individual]) -> Proposal | None:
-        """Move one or several numbers of one of the best individuals.
+        """Move one or several numbers of one of the best individuals, the better the likelier.
 
         Args:
             famed: the hall of fame, best first.
@@ -48,7 +48,7 @@ class Tuner:
         eligible = [member for member in famed if number_places(member)][: self.config.top]
         if not eligible:
             return None
-        parent = random.choice(eligible)
+        (parent,) = random.choices(eligible, [1 / rank for rank in range(1, len(eligible) + 1)])
         child = bare_copy(parent)
         places = number_places(child)
         moving = {random.choice(places)}

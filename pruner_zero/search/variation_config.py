@@ -89,7 +89,8 @@ class TuneConfig:
 
     Attributes:
         share: chance that an attempt at an offspring is tuning instead of variation; 0 is never.
-        top: how many of the best metrics with numbers are tuned, by turns at random.
+        top: how many of the best metrics with numbers are tuned, at random, with chances of 1, 1/2,
+            1/3, … by their order.
         step: standard deviation of the first steps, in the logarithm of a number.
     """
 

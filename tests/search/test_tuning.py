@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from pruner_zero.search.driver import run_search
 from pruner_zero.search.individual import Candidate, FitnessResult
 from pruner_zero.search.randomness import drawing_from
 from pruner_zero.search.tuning import Tuner
 from pruner_zero.search.variation_config import TuneConfig
-from tests.search.landscapes import make, proceed, reloaded
+from tests.search.landscapes import Landscape, make, proceed, reloaded
 from tests.search.numbers import words
 from tests.search.people import person
 
@@ -47,6 +48,37 @@ def test_tuned_numbers_reach_the_bottom_of_a_bowl(seed):
     assert {c.operation for c, _ in seen} == {"tune"}
     assert algorithm.best_perplexity < 10.05
     assert algorithm.tuner.step < 0.3, "near the optimum steps are short"
+
+
+class Bowl(Landscape):
+    """The same bowl as an evaluator, which notes whom every candidate races."""
+
+    def __init__(self):
+        super().__init__()
+        self.rivals = []
+
+    def evaluate(self, metric, scope=None, rival=None):
+        self.rivals.append(rival)
+        perplexity = 10.0 + 30.0 / len(self.rivals)
+        return FitnessResult(perplexity, 9, 9, digest=str(metric), losses=(perplexity,))
+
+
+def test_a_tuned_candidate_races_its_parent_where_that_is_better_than_the_holder_of_the_place():
+    evaluator = Bowl()
+    algorithm = bowl_search(0, 1.0)
+    parents = {}
+
+    def note(algorithm, candidate, result, progress):
+        parents[candidate.number] = candidate.parents
+
+    run_search(algorithm, evaluator, observer=note, place=2)
+    losses = [(10.0 + 30.0 / number,) for number in range(1, len(evaluator.rivals) + 1)]
+    tuned = [number for number in parents if parents[number]]
+    assert len(tuned) == len(parents) - 2 > 100
+    for number in tuned:
+        (parent,) = parents[number]
+        rival = evaluator.rivals[number - 1]
+        assert (rival.losses, rival.holds_place) == (losses[parent - 1], True)
 
 
 def test_tuning_beats_mutation_alone():
