@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.schema import ReportCommandConfig
 from pruner_zero.errors import UserError
+from pruner_zero.metric import load_operators
 from pruner_zero.report import Run, default_place, find_runs, read_run, report_on
 
 HELP = """\
@@ -26,6 +27,7 @@ usage: pruner-zero report RUN... [KEY=VALUE ...]
   runs=[a,b]            the same as a setting
   output=page.html      where to write; default: report.html in the run or sweep folder, or in the
                         current folder for several
+  operator_files=[mine.py]   operators of your own, for runs that used them: typeset, trees, sizes
   title='my runs'       what several runs are called together
 
 Every search writes its own report.html when it ends.
@@ -51,6 +53,7 @@ def report(cfg: DictConfig, output: Path, display: Display | None = None) -> Non
     given = [Path(text) for text in config.runs]
     if not given:
         raise UserError("no run is given: pruner-zero report RUN_FOLDER (they lie in runs/)")
+    load_operators(config.operator_files)
     folders = find_runs(given)
     target = Path(config.output) if config.output else default_place(given, folders)
     if target.is_dir():

@@ -153,7 +153,12 @@ class RunFolder:
 
     def operator_files(self) -> list[Path]:
         """The run's copies of the user's operator files, in the order in which it read them."""
-        return sorted(self.operators.glob("*.py"), key=lambda p: int(p.name.partition("_")[0]))
+        numbered = {
+            int(number): path
+            for path in self.operators.glob("*_*.py")
+            if (number := path.name.partition("_")[0]).isdecimal()
+        }
+        return [path for _, path in sorted(numbered.items())]
 
     def _hall(self) -> list[Record]:
         entries: list[Record] = json.loads(self.hall_of_fame.read_text(encoding="utf-8"))
