@@ -189,7 +189,8 @@ def _explained(
         if key in groups:
             if str(value := single.partition("=")[2]) not in [*groups[key], "null"]:
                 return UserError(
-                    f"no {key} config is called '{value}': {suggest(value, groups[key])}"
+                    f"no {key} config is called '{value}': "
+                    + (_as_path(key, value) or suggest(value, groups[key]))
                 )
         elif key not in known and not any(k.startswith(f"{key}.") for k in known):
             return UserError(f"unknown setting '{key}': {suggest(key, known)}")
@@ -199,6 +200,17 @@ def _explained(
             except (HydraException, OmegaConfBaseException) as reason:
                 return UserError(f"{single}: {_first_line(reason.__cause__ or reason)}")
     return UserError(_first_line(error.__cause__ or error))
+
+
+def _as_path(group: str, value: str) -> str:
+    """How to write what is a path and no config; empty for what is none."""
+    path = value.strip("'\"")
+    there = Path(path).expanduser().exists()
+    if group == "model" and (there or path.count("/") == 1):
+        return f"write model=hub model.path={value}"
+    if group == "corpus" and there:
+        return f"write corpus=files corpus.files=[{value}]"
+    return ""
 
 
 def _no_launcher(name: str) -> UserError:

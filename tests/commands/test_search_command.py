@@ -32,6 +32,23 @@ def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return printed.err
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("model={folder}", "write model=hub model.path={folder}"),
+        ("model='{folder}'", "write model=hub model.path='{folder}'"),
+        ("model=some-org/some-model", "write model=hub model.path=some-org/some-model"),
+        ("model=nowhere", "choose from: hub, "),
+        ("corpus={folder}", "write corpus=files corpus.files=[{folder}]"),
+    ],
+)
+def test_a_path_where_a_config_is_named_says_how_to_write_it(tmp_path, capsys, given, hint):
+    assert main(["search", given.format(folder=tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "config is called" in error and error.count("\n") == 1
+    assert hint.format(folder=tmp_path) in error
+
+
 def test_complete_run_leaves_complete_folder(tiny_arguments, tmp_path, capsys):
     assert run(*tiny_arguments, "seed=0") == 0
     folder = tmp_path / "run"
