@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.methods import resolve_method_argument
-from pruner_zero.commands.plan_report import present_plan
+from pruner_zero.commands.plan_report import percent, present_plan
 from pruner_zero.commands.probes import Probes, plain
 from pruner_zero.commands.schema import PlanCommandConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
@@ -74,7 +74,8 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     _check(config)
     probes = Probes(output, cfg, operators)
     if len(probes):
-        display.say(f"{len(probes)} probes known, in {output}")
+        counted = f"{len(probes)} probe" + ("s" if len(probes) > 1 else "")
+        display.say(f"{counted} known, in {output}")
     try:
         result = _measured(config, methods, tolerance, probes, display)
         present_plan(result, cfg, output, display)
@@ -143,7 +144,7 @@ def _measured(
             formula = f"{method.metric or method.name}@{method.scope}"
             found, before = known.get(formula, sparsity, text, made)
             display.say(
-                f"  {name} at {sparsity}: perplexity {found.perplexity:.2f} ({_signed(found)})"
+                f"  {name} at {sparsity}: perplexity {found.perplexity:,.2f} ({_signed(found)})"
                 + (", known" if before else "")
             )
             return found
@@ -223,5 +224,5 @@ def _row(name: str, pattern: str, best: Probe | None, probes: list[Probe]) -> di
 
 
 def _signed(probe: Probe) -> str:
-    margin = "" if math.isinf(probe.margin) else f" ± {100 * probe.margin:.1f}"
-    return f"{100 * probe.change:+.1f}{margin} %"
+    margin = "" if math.isinf(probe.margin) else f" ± {percent(probe.margin)}"
+    return f"{percent(probe.change, '+')}{margin} %"

@@ -13,7 +13,7 @@ import pytest
 
 from pruner_zero.__main__ import main
 from pruner_zero.commands import plan as module
-from pruner_zero.commands.plan_report import _too_short
+from pruner_zero.commands.plan_report import _too_short, percent
 
 
 @pytest.fixture
@@ -75,9 +75,25 @@ def test_short_text_is_said_and_how_short(arguments, tmp_path, capsys):
         "tolerance": tolerance / 100,
         "validation": {"windows": [4, 48], "tokens": 500},
     }
-    line = _too_short(result, margin=3 * tolerance / 2 / 100)
-    assert "± 6.0 %, against a tolerance of 4 %" in line
-    assert "take about 1,728 tokens (windows=36), of which" in line and "has 500" in line
+    line = _too_short(result, margin=3 * tolerance / 2 / 100, wanted_margin=tolerance / 2 / 100)
+    assert "± 6.00 %, against a tolerance of 4 %" in line
+    assert "For ± 2.00 % take about 1,728 tokens (windows=36), of which" in line
+    assert "has 500" in line
+
+
+def test_a_miss_that_the_interval_does_not_exclude_is_said(arguments, capsys):
+    settings = ["windows=2", "tolerance=0.0001%", "patterns=[2:4]", "metrics=[wanda]"]
+    assert main([*arguments, *settings]) == 0
+    printed = capsys.readouterr().out
+    assert "The nearest is wanda at 2:4: +" in printed
+    assert "too short for a stable answer: with 2 x 48 tokens" in printed
+
+
+def test_percent_has_no_more_digits_than_mean_something():
+    assert [percent(value) for value in (0.05, 0.9999, 1.5, 1141.256)] == [
+        "5.00", "99.99", "150", "114,126"
+    ]  # fmt: skip
+    assert percent(0.0504, "+") == "+5.04" and percent(-0.2, "+") == "-20.00"
 
 
 def test_the_command_has_the_settings_of_the_plan(arguments, capsys):
@@ -126,7 +142,7 @@ def test_an_interrupted_plan_goes_on_from_its_probes(arguments, tmp_path, capsys
         assert error.count("\n") == 1
     assert not made
     assert main([*arguments, *settings, "tolerance=2%"]) == 0
-    assert f"1 probes known, in {folder}" in capsys.readouterr().out
+    assert f"1 probe known, in {folder}" in capsys.readouterr().out
     (folder / "plan.json").unlink()
     made.clear()
     assert main([*arguments, *settings]) == 0
