@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -161,8 +162,25 @@ def check_overrides(command: str, overrides: list[str], more: str | None = None)
             if missing := sorted(OmegaConf.missing_keys(composed)):
                 key = missing[0]
                 raise UserError(f"{key} is not given: add {key}=… (pruner-zero {command} --help)")
+            _check_place(command, singles, any(o.is_sweep_override() for o in parsed))
     finally:
         GlobalHydra.instance().clear()
+
+
+def _check_place(command: str, overrides: list[str], swept: bool) -> None:
+    """Refuse an output folder that Hydra could not make: it would answer with a traceback."""
+    own = compose(command, overrides, return_hydra_config=True).hydra
+    try:
+        place = Path(own.sweep.dir if swept else own.run.dir)
+    except OmegaConfBaseException:
+        return  # a name that is known when the job runs
+    if place == Path():
+        return  # commands without a folder of their own
+    there = next(path for path in (place, *place.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{place} cannot be a folder: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{place} cannot be written: {there} is read-only for this user")
 
 
 def _single(override: Override) -> str:
