@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -98,6 +99,15 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
         output = _relative(Path(HydraConfig.get().runtime.output_dir))
         try:
             task(cfg, output)
+        except SystemExit as ending:
+            sweep = HydraConfig.get()
+            if ending.code == 130 and sweep.mode == RunMode.MULTIRUN:
+                place = _relative(Path(sweep.sweep.dir))
+                print(
+                    "the whole sweep goes on with the same command and "
+                    f"hydra.sweep.dir={place} resume=auto"
+                )
+            raise
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None

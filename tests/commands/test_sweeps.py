@@ -35,6 +35,24 @@ def course(folder: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in drop} for line in lines]
 
 
+def test_a_stopped_sweep_says_how_the_whole_of_it_goes_on(
+    tiny_arguments, tmp_path, capsys, monkeypatch
+):
+    def stopped(*_given, **_settings):
+        raise KeyboardInterrupt
+
+    sweep = tmp_path / "sweep"
+    with monkeypatch.context() as patch:
+        patch.setattr("pruner_zero.commands.search.validate", stopped)
+        assert run(*quick(tiny_arguments, sweep), "seed=1,2") == 130
+    printed = capsys.readouterr().out
+    assert f"continue with the same command and resume={sweep / '0'}" in printed
+    line = printed.splitlines()[-1]
+    assert line.endswith(f"same command and hydra.sweep.dir={sweep} resume=auto")
+    assert run(*quick(tiny_arguments, sweep), "seed=1,2", "resume=auto") == 0
+    assert "resumed after candidate" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_jobs_of_one_seed_side_by_side_measure_once_and_share_the_ledger(
     tiny_arguments, tmp_path, launcher
