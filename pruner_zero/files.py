@@ -1,9 +1,13 @@
-"""Writing files that are whole or absent, whatever happens to the process."""
+"""Writing files and folders that are whole or absent, whatever happens to the process."""
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +35,67 @@ def write_atomic(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     """Write a value as JSON, atomically; NaN and infinity are refused, they are not JSON."""
     write_atomic(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def check_new_folder(path: Path) -> None:
+    """Check, before the work for it begins, that `whole_folder` can give a folder its name.
+
+    Raises:
+        UserError: something is in it, or it cannot be replaced by another folder.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir() or any(path.iterdir()):
+        raise UserError(f"{path} is not empty: give another output")
+    if os.path.ismount(path) or path.samefile(Path.cwd()):
+        raise UserError(f"{path} cannot be replaced by a new folder: name a folder in it")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder to one side and give it its name at the end: it is complete or not there.
+
+    Args:
+        path: the new folder; absent or empty.
+
+    Yields:
+        An empty folder beside it, which is removed when anything is raised, Ctrl-C included.
+
+    Raises:
+        UserError: the disk is full or the place cannot be written.
+    """
+    beside = _beside(path, str(os.getpid()))
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        # Libraries put what the system says into words of their own.
+        reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"cannot write {path}: {reason}; nothing of it was kept") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def left_behind(path: Path) -> list[Path]:
+    """Return what `whole_folder` could not remove because its process was killed."""
+    return sorted(
+        part
+        for part in path.parent.glob(_beside(Path(glob.escape(path.name)), "*").name)
+        if not _runs(part.name.split(".")[-2])
+    )
+
+
+def _beside(path: Path, process: str) -> Path:
+    return path.with_name(f".{path.name}.{process}.part")
+
+
+def _runs(process: str) -> bool:
+    """Whether a process of this number is there."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True  # of another user
+    return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import statistics as numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from pruner_zero.commands.display import Display
+from pruner_zero.commands.kept import Kept
 from pruner_zero.commands.methods import resolve_method_argument
 from pruner_zero.commands.schema import CompareCommandConfig
 from pruner_zero.commands.setup import (
@@ -64,6 +64,7 @@ usage: pruner-zero compare [KEY=VALUE ...]
 """
 
 _FREE = ("methods", "sparsity", "seeds", "output", "device", "memory", "cache", "operator_files")
+Done = dict[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,16 @@ def compare(cfg: DictConfig, output: Path, display: Display | None = None) -> No
     display = display or Display()
     operators = [file.sha256 for file in load_operators(config.operator_files)]
     cells = list(_cells(config))
-    log = output / "cells.jsonl"
-    done = _resume(output, cfg, log, operators)
+    kept = Kept(output, "cells.jsonl")
+    records = kept.open(cfg, _FREE, operators)
+    done: Done = {(r["method"], r["sparsity"], r["seed"]): r for r in records}
     missing = [cell for cell in cells if cell.key not in done]
     display.say(f"{len(cells)} cells, {len(cells) - len(missing)} known, in {output}")
     if missing:
         try:
-            _measure(config, missing, done, log, display)
+            _measure(config, missing, done, kept, display)
         except KeyboardInterrupt:
-            display.say(f"stopped; continue with the same command and output={output}")
+            display.say(f"stopped; {kept.how_to_go_on()}")
             raise SystemExit(130) from None
     _present(config, cells, done, output, display)
 
@@ -142,38 +144,11 @@ def _split(method: str) -> tuple[str, str]:
     return name, "obs" if plus else "none"
 
 
-def _resume(
-    output: Path, cfg: DictConfig, log: Path, operators: list[str]
-) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Return the cells that this folder already holds, if its settings are the same."""
-    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    for name in _FREE:
-        settings.pop(name)
-    settings["calibration"].pop("checkpointing")
-    if operators:
-        settings["operators"] = operators
-    file = output / "settings.json"
-    if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        if before != settings:
-            keys = sorted(k for k in settings | before if settings.get(k) != before.get(k))
-            raise UserError(f"{output} was made with other values of {', '.join(keys)}")
-    else:
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(file, settings)
-    if not log.exists():
-        return {}
-    lines = log.read_text(encoding="utf-8").split("\n")[:-1]
-    write_atomic(log, "".join(f"{line}\n" for line in lines))
-    records = [json.loads(line) for line in lines]
-    return {(r["method"], r["sparsity"], r["seed"]): r for r in records}
-
-
 def _measure(
     config: CompareCommandConfig,
     missing: list[Cell],
-    done: dict[tuple[Any, ...], dict[str, Any]],
-    log: Path,
+    done: Done,
+    kept: Kept,
     display: Display,
 ) -> None:
     reads = {name for cell in missing if cell.sparsity for name in _reads(config, cell)}
@@ -199,13 +174,12 @@ def _measure(
 
         record = bench.with_room(fill, beside=partial(dense.to, "cpu"))
         done[cell.key] = record
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record, allow_nan=False) + "\n")
+        kept.add(record)
         shown = record["reason"] or f"perplexity {record['perplexity']:.2f}"
         at = f" at {cell.sparsity}" if cell.sparsity else ""
         seed = "" if cell.seed is None else f", seed {cell.seed}"
         display.say(f"{number + 1}/{len(missing)} {cell.method}{at}{seed}: {shown}")
-    write_json(log.parent / "provenance.json", provenance(bench.device))
+    write_json(kept.folder / "provenance.json", provenance(bench.device))
 
 
 def _reads(config: CompareCommandConfig, cell: Cell) -> frozenset[str]:
@@ -268,7 +242,7 @@ def _fill(
 def _present(
     config: CompareCommandConfig,
     cells: list[Cell],
-    done: dict[tuple[Any, ...], dict[str, Any]],
+    done: Done,
     output: Path,
     display: Display,
 ) -> None:

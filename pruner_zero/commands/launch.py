@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -97,6 +99,15 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
         output = _relative(Path(HydraConfig.get().runtime.output_dir))
         try:
             task(cfg, output)
+        except SystemExit as ending:
+            sweep = HydraConfig.get()
+            if ending.code == 130 and sweep.mode == RunMode.MULTIRUN:
+                place = _relative(Path(sweep.sweep.dir))
+                print(
+                    "the whole sweep goes on with the same command and "
+                    f"hydra.sweep.dir={place} resume=auto"
+                )
+            raise
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from None
@@ -161,8 +172,25 @@ def check_overrides(command: str, overrides: list[str], more: str | None = None)
             if missing := sorted(OmegaConf.missing_keys(composed)):
                 key = missing[0]
                 raise UserError(f"{key} is not given: add {key}=… (pruner-zero {command} --help)")
+            _check_place(command, singles, any(o.is_sweep_override() for o in parsed))
     finally:
         GlobalHydra.instance().clear()
+
+
+def _check_place(command: str, overrides: list[str], swept: bool) -> None:
+    """Refuse an output folder that Hydra could not make: it would answer with a traceback."""
+    own = compose(command, overrides, return_hydra_config=True).hydra
+    try:
+        place = Path(own.sweep.dir if swept else own.run.dir)
+    except OmegaConfBaseException:
+        return  # a name that is known when the job runs
+    if place == Path():
+        return  # commands without a folder of their own
+    there = next(path for path in (place, *place.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{place} cannot be a folder: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{place} cannot be written: {there} is read-only for this user")
 
 
 def _single(override: Override) -> str:
@@ -189,7 +217,8 @@ def _explained(
         if key in groups:
             if str(value := single.partition("=")[2]) not in [*groups[key], "null"]:
                 return UserError(
-                    f"no {key} config is called '{value}': {suggest(value, groups[key])}"
+                    f"no {key} config is called '{value}': "
+                    + (_as_path(key, value) or suggest(value, groups[key]))
                 )
         elif key not in known and not any(k.startswith(f"{key}.") for k in known):
             return UserError(f"unknown setting '{key}': {suggest(key, known)}")
@@ -199,6 +228,17 @@ def _explained(
             except (HydraException, OmegaConfBaseException) as reason:
                 return UserError(f"{single}: {_first_line(reason.__cause__ or reason)}")
     return UserError(_first_line(error.__cause__ or error))
+
+
+def _as_path(group: str, value: str) -> str:
+    """How to write what is a path and no config; empty for what is none."""
+    path = value.strip("'\"")
+    there = Path(path).expanduser().exists()
+    if group == "model" and (there or path.count("/") == 1):
+        return f"write model=hub model.path={value}"
+    if group == "corpus" and there:
+        return f"write corpus=files corpus.files=[{value}]"
+    return ""
 
 
 def _no_launcher(name: str) -> UserError:

@@ -27,6 +27,11 @@ def resolve_method_argument(text: str) -> Method:
         metric, scope = RunFolder(path).best_metric()
         name = f"{metric}@{scope}" if scope else str(metric)
         return Method(name, metric, cast(Scope, scope or "row"))
+    if "/" in text and "(" not in text and not path.exists() and path.suffix != ".json":
+        # Figures come with it, which take a second to import and are not needed here.
+        from pruner_zero.report.finding import find_runs
+
+        find_runs([path])  # raises, with the nearest run
     if path.suffix == ".json":
         return resolve_method(Metric.from_json(path))
     return resolve_method(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.methods import resolve_method_argument
-from pruner_zero.commands.plan_report import present_plan
+from pruner_zero.commands.plan_report import percent, present_plan
+from pruner_zero.commands.probes import Probes, plain
 from pruner_zero.commands.schema import PlanCommandConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
 from pruner_zero.commands.workload import workload
@@ -36,7 +36,8 @@ HELP = """\
 pruner-zero plan: how far can I prune?
 
 Finds, for each metric and pattern, the highest sparsity whose perplexity on the validation part of
-your text stays within the tolerance. The dense model is measured first; every probe is recorded.
+your text stays within the tolerance. The dense model is measured first. Every probe is kept: after
+an interruption the same command with output=FOLDER goes on.
 
 usage: pruner-zero plan [KEY=VALUE ...]
 
@@ -59,7 +60,7 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
 
     Args:
         cfg: of the plan command's schema.
-        output: folder of ``plan.json``, ``plan.md`` and ``plan.svg``.
+        output: folder of ``plan.json``, ``plan.md``, ``plan.svg`` and ``probes.jsonl``.
         display: where to print.
 
     Raises:
@@ -68,17 +69,37 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     config = cast(PlanCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
     tolerance = parse_tolerance(config.tolerance)
-    load_operators(config.operator_files)
+    operators = [file.sha256 for file in load_operators(config.operator_files)]
     methods = [resolve_method_argument(name) for name in config.metrics]
     _check(config)
-    if (output / "plan.json").exists():
-        raise UserError(f"{output} already holds a plan: give another output")
+    probes = Probes(output, cfg, operators)
+    if len(probes):
+        counted = f"{len(probes)} probe" + ("s" if len(probes) > 1 else "")
+        display.say(f"{counted} known, in {output}")
+    try:
+        result = _measured(config, methods, tolerance, probes, display)
+        present_plan(result, cfg, output, display)
+    except KeyboardInterrupt:
+        display.say(f"stopped; {probes.how_to_go_on()}")
+        raise SystemExit(130) from None
+
+
+def _measured(
+    config: PlanCommandConfig,
+    methods: list[Method],
+    tolerance: float,
+    known: Probes,
+    display: Display,
+) -> dict[str, Any]:
+    """Measure the dense model and every probe that is not known; return the plan."""
     terminals = {name for method in methods for name in method.reads_of_dense("one_shot")}
     bench = open_workbench(
         config,
         display,
         workload([(config.windows, config.length)], config.calibration, terminals, host_copy=True),
     )
+    text = bench.corpus.fingerprint
+    known.check_text(text)
     layers = prunable_layers(bench.model)
     patterns = [p for p in config.patterns if p != "unstructured"]
     for pattern in patterns:
@@ -110,15 +131,23 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
                     )  # fmt: skip
                     return _losses(bench, ids, display)[0]
 
-            try:
-                values = bench.with_room(pruned_losses, beside=partial(weights.to, "cpu"))
-            except InvalidScores as failure:
-                raise UserError(f"metric {name} cannot prune this model: {failure}") from failure
-            probe = compare_losses(sparsity, ratio, values, losses, tokens)
+            def made() -> Probe:
+                try:
+                    values = bench.with_room(pruned_losses, beside=partial(weights.to, "cpu"))
+                except InvalidScores as failure:
+                    raise UserError(
+                        f"metric {name} cannot prune this model: {failure}"
+                    ) from failure
+                return compare_losses(sparsity, ratio, values, losses, tokens)
+
+            # Metrics that are one formula, such as a published one and a run's, share their probes.
+            formula = f"{method.metric or method.name}@{method.scope}"
+            found, before = known.get(formula, sparsity, text, made)
             display.say(
-                f"  {name} at {sparsity}: perplexity {probe.perplexity:.2f} ({_signed(probe)})"
+                f"  {name} at {sparsity}: perplexity {found.perplexity:,.2f} ({_signed(found)})"
+                + (", known" if before else "")
             )
-            return probe
+            return found
 
         if "unstructured" in config.patterns:
             best, probes = highest_ratio(
@@ -132,7 +161,7 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
             parsed = cast(NofM, parse_sparsity(pattern))
             probe = measure(pattern, parsed.n / parsed.m)
             rows.append(_row(name, pattern, probe if probe.change <= tolerance else None, [probe]))
-    result = {
+    return {
         "model": config.model.path or config.model.name,
         "tolerance": tolerance,
         "dense_perplexity": dense,
@@ -144,7 +173,6 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
         "rows": rows,
         "provenance": provenance(bench.device),
     }
-    present_plan(result, cfg, output, display)
 
 
 def parse_tolerance(text: str) -> float:
@@ -190,16 +218,11 @@ def _row(name: str, pattern: str, best: Probe | None, probes: list[Probe]) -> di
     return {
         "metric": name,
         "pattern": pattern,
-        "best": None if best is None else _plain(best),
-        "probes": [_plain(probe) for probe in probes],
+        "best": None if best is None else plain(best),
+        "probes": [plain(probe) for probe in probes],
     }
 
 
-def _plain(probe: Probe) -> dict[str, Any]:
-    values = asdict(probe)
-    return {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in values.items()}
-
-
 def _signed(probe: Probe) -> str:
-    margin = "" if math.isinf(probe.margin) else f" ± {100 * probe.margin:.1f}"
-    return f"{100 * probe.change:+.1f}{margin} %"
+    margin = "" if math.isinf(probe.margin) else f" ± {percent(probe.margin)}"
+    return f"{percent(probe.change, '+')}{margin} %"

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig
 
@@ -17,7 +18,13 @@ from pruner_zero.commands.pruned import checked_method, pruned, pruning_work
 from pruner_zero.commands.schema import PruneCommandConfig
 from pruner_zero.commands.setup import Workbench, measured_perplexity, open_workbench
 from pruner_zero.errors import UserError
-from pruner_zero.files import write_atomic, write_json
+from pruner_zero.files import (
+    check_new_folder,
+    left_behind,
+    whole_folder,
+    write_atomic,
+    write_json,
+)
 from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import quiet_libraries, resolve_device
@@ -37,7 +44,8 @@ HELP = """\
 pruner-zero prune: prune a model and keep it
 
 Writes a folder that AutoModelForCausalLM.from_pretrained loads (safetensors, tokenizer, config,
-model card), loads it back, counts its zeros per layer and measures its perplexity again.
+model card), loads it back, counts its zeros per layer and measures its perplexity again. The folder
+appears when all of that is done; an interrupted command leaves none.
 
 usage: pruner-zero prune output=FOLDER [KEY=VALUE ...]
 
@@ -75,8 +83,9 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
     device = resolve_device(config.device)
     if config.accelerate_2of4:
         check_pattern(resolve_pattern(method, config.sparsity, config.scope), device)
-    if output.exists() and any(output.iterdir()):
-        raise UserError(f"{output} is not empty: give another output")
+    check_new_folder(output)
+    for part in left_behind(output):
+        display.say(f"{part} was left by a command that was killed: it can be deleted")
     bench = open_workbench(
         config, display, pruning_work(config, method, [(config.windows, config.length)])
     )
@@ -94,17 +103,6 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
     value = bench.with_room(lambda: measured_perplexity(model, ids, display))
     display.say(f"pruned perplexity {value:.2f}")
 
-    output.mkdir(parents=True, exist_ok=True)
-    display.say(f"writing {output}")
-    model.config.use_cache = True
-    with quiet_libraries():
-        try:
-            model.generation_config.validate(strict=True)
-        except ValueError:
-            # Some published models carry contradictory sampling settings, which cannot be saved.
-            model.generation_config = GenerationConfig.from_model_config(model.config)
-        model.save_pretrained(output)
-        bench.tokenizer.save_pretrained(output)
     name = config.model.path or config.model.name
     record = {
         "model": name,
@@ -115,16 +113,39 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
         "command": _command(cfg),
         "provenance": provenance(bench.device),
     }
-    write_json(output / "pruning.json", record)
-    write_atomic(output / "README.md", model_card(record, report, ZEROS))
-    memory = "blockwise" if hosted_blocks(model) else "resident"
-    _verify(output, report, value, ids, bench.device, memory, display)
-    if config.accelerate_2of4:
-        record["accelerated"] = _accelerated(bench, ids, value, display)
-        write_json(output / "pruning.json", record)
-    else:
+    display.say(f"writing {output}")
+    with whole_folder(output) as folder:
+        _save(model, bench.tokenizer, folder)
+        write_json(folder / "pruning.json", record)
+        write_atomic(folder / "README.md", model_card(record, report, ZEROS))
+        memory = "blockwise" if hosted_blocks(model) else "resident"
+        _verify(folder, report, value, ids, bench.device, memory, display)
+        if config.accelerate_2of4:
+            record["accelerated"] = _accelerated(bench, ids, value, display)
+            write_json(folder / "pruning.json", record)
+    if not config.accelerate_2of4:
         display.say(ZEROS)
     display.say(f"load it with AutoModelForCausalLM.from_pretrained('{output}')")
+
+
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write model and tokenizer as `transformers` does.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    model.config.use_cache = True
+    with quiet_libraries():
+        try:
+            model.generation_config.validate(strict=True)
+        except ValueError:
+            # Some published models carry contradictory sampling settings, which cannot be saved.
+            model.generation_config = GenerationConfig.from_model_config(model.config)
+        try:
+            model.save_pretrained(folder)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        tokenizer.save_pretrained(folder)
 
 
 def _verify(
@@ -143,11 +164,11 @@ def _verify(
     found = count_zeros(prunable_layers(loaded))
     wrong = [a.name for a, b in zip(report.layers, found, strict=True) if a.zeros != b.zeros]
     if wrong:
-        raise UserError(f"{folder} was not written whole: other zeros in {', '.join(wrong[:3])}")
+        raise UserError(f"the model was not written whole: other zeros in {', '.join(wrong[:3])}")
     value = measured_perplexity(loaded, ids, display)
     if abs(value / expected - 1) > 1e-4:
         raise UserError(
-            f"{folder} was not written whole: perplexity {value:.4f}, not {expected:.4f}"
+            f"the model was not written whole: perplexity {value:.4f}, not {expected:.4f}"
         )
     display.say(
         f"verified: loads, the same {report.zeros:,} zeros in {len(found)} layers, "

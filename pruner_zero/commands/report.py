@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.schema import ReportCommandConfig
 from pruner_zero.errors import UserError
+from pruner_zero.metric import load_operators
 from pruner_zero.report import Run, default_place, find_runs, read_run, report_on
 
 HELP = """\
@@ -26,9 +28,10 @@ usage: pruner-zero report RUN... [KEY=VALUE ...]
   runs=[a,b]            the same as a setting
   output=page.html      where to write; default: report.html in the run or sweep folder, or in the
                         current folder for several
+  operator_files=[mine.py]   operators of your own, for runs that used them: typeset, trees, sizes
   title='my runs'       what several runs are called together
 
-Every search writes its own report.html when it ends.
+Every search writes its own report.html when it ends, and so does every sweep.
 """
 
 POSITIONAL = "runs"
@@ -51,6 +54,7 @@ def report(cfg: DictConfig, output: Path, display: Display | None = None) -> Non
     given = [Path(text) for text in config.runs]
     if not given:
         raise UserError("no run is given: pruner-zero report RUN_FOLDER (they lie in runs/)")
+    load_operators(config.operator_files)
     folders = find_runs(given)
     target = Path(config.output) if config.output else default_place(given, folders)
     if target.is_dir():
@@ -63,10 +67,7 @@ def report(cfg: DictConfig, output: Path, display: Display | None = None) -> Non
     runs = [read_run(folder) for folder in folders]
     for run in runs:
         _say_gaps(run, display)
-    title = config.title or (given[0].resolve().name if len(given) == 1 else None)
-    report_on(runs, title, target).write(target)
-    counted = f"{len(runs)} runs" if len(runs) > 1 else "1 run"
-    display.say(f"report of {counted}  {target}  (open it in a browser; it needs no network)")
+    _write(runs, target, config.title or (_title(given[0]) if len(given) == 1 else None), display)
 
 
 def leave_report(folder: Path, display: Display) -> None:
@@ -83,6 +84,32 @@ def leave_report(folder: Path, display: Display) -> None:
         )
     else:
         display.say(f"report        {folder / 'report.html'}")
+
+
+def leave_sweep_report(sweep: Path, display: Display) -> None:
+    """Write the page of a sweep into its folder at its end, as the report command does.
+
+    Whatever goes wrong is said and no more, as in `leave_report`.
+    """
+    try:
+        folders = find_runs([sweep])
+        runs = [read_run(folder) for folder in folders]
+        _write(runs, default_place([sweep], folders), _title(sweep), display)
+    except Exception as error:  # the runs are complete, and each has its page
+        display.say(
+            f"warning: no report of the sweep was made ({type(error).__name__}: {error}); "
+            f"pruner-zero report {sweep} tries again"
+        )
+
+
+def _write(runs: Sequence[Run], target: Path, title: str | None, display: Display) -> None:
+    report_on(runs, title, target).write(target)
+    counted = f"{len(runs)} runs" if len(runs) > 1 else "1 run"
+    display.say(f"report of {counted}  {target}  (open it in a browser; it needs no network)")
+
+
+def _title(folder: Path) -> str:
+    return folder.resolve().name
 
 
 def _say_gaps(run: Run, display: Display) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pruner_zero.commands.flatten import flatten
 from pruner_zero.errors import UserError
@@ -43,7 +45,11 @@ def open_run(
         # The folder itself first: hydra.run.dir may be fixed.
         for path in _unfinished(output):
             folder = RunFolder(path)
-            same = not differing(cfg, folder) and _same_operators(folder, operators)
+            same = (
+                not _unreadable(folder)
+                and not differing(cfg, folder)
+                and _same_operators(folder, operators)
+            )
             if same and folder.lock():
                 return _taken_up(cfg, folder), True
     elif cfg.resume:
@@ -51,6 +57,8 @@ def open_run(
         if not (path / "config.yaml").exists():
             raise UserError(f"resume: {path} holds no run")
         folder = RunFolder(path)
+        if reason := _unreadable(folder):
+            raise UserError(f"resume: {folder.config} cannot be read ({reason})")
         keys = differing(cfg, folder)
         if keys:
             raise UserError(f"resume: the run was made with other values of {', '.join(keys)}")
@@ -60,14 +68,29 @@ def open_run(
         if not folder.lock():
             raise UserError(f"resume: another process works in {path}")
         return _taken_up(cfg, folder), True
+    if (output / "evaluations.jsonl").exists():
+        raise UserError(f"{output} already holds a run: choose another folder or resume it")
+    if output.exists() and any(not path.name.startswith(".") for path in output.iterdir()):
+        raise UserError(f"{output} is not empty: choose another folder with hydra.run.dir=")
     return RunFolder(output), False
+
+
+def _unreadable(folder: RunFolder) -> str | None:
+    """Why the settings of a run cannot be read; None when they can."""
+    try:
+        if isinstance(OmegaConf.load(folder.config), DictConfig):
+            return None
+        return "it holds no settings"
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def finished(cfg: DictConfig, output: Path) -> bool:
     """Whether ``resume=auto`` finds this very run complete: a sweep goes on with its other jobs."""
     if cfg.resume != "auto" or not (output / "results.json").exists():
         return False
-    return not differing(cfg, RunFolder(output))
+    folder = RunFolder(output)
+    return not _unreadable(folder) and not differing(cfg, folder)
 
 
 def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:

@@ -277,6 +277,7 @@ class ReportCommandConfig:
     """Everything that ``pruner-zero report`` can be told."""
 
     runs: list[str] = field(default_factory=list)
+    operator_files: list[str] = field(default_factory=list)
     output: str | None = None
     title: str | None = None
 

@@ -96,8 +96,9 @@ def _check(tokens: torch.Tensor, count: int, length: int, needed: int, setting: 
     if length < 1 or count < 1:
         raise UserError(f"{setting}: needs at least 1 window of 1 token, not {count} of {length}")
     if tokens.numel() < needed:
-        windows = "a window" if needed == length else f"{count:,} windows of {length:,} tokens"
+        several = f"{count:,} windows of {length:,} tokens need"
+        windows = "a window needs" if needed == length else several
         raise UserError(
-            f"the text has {tokens.numel():,} tokens, but {windows} needs {needed:,}: lower "
+            f"the text has {tokens.numel():,} tokens, but {windows} {needed:,}: lower "
             f"{setting} or the number of windows, or take a larger corpus"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def read_run(path: Path) -> Run:
     gaps: list[str] = []
     version, versions = _about(folder, gaps)
     text, config = _config(folder.config, gaps)
-    evaluations = _evaluations(folder.log, gaps)
+    evaluations = _evaluations(folder, gaps)
     hall = _hall(folder.hall_of_fame, gaps)
     outcome = _outcome(folder.results, gaps)
     if outcome and outcome.provenance:
@@ -155,7 +155,8 @@ def _config(path: Path, gaps: list[str]) -> tuple[str, dict[str, Any]]:
     return "", {}
 
 
-def _evaluations(path: Path, gaps: list[str]) -> tuple[Evaluation, ...]:
+def _evaluations(folder: RunFolder, gaps: list[str]) -> tuple[Evaluation, ...]:
+    path = folder.log
     if not path.exists():
         gaps.append(f"evaluations.jsonl is missing: {_FROM_LOG} cannot be shown")
         return ()
@@ -181,15 +182,23 @@ def _evaluations(path: Path, gaps: list[str]) -> tuple[Evaluation, ...]:
     if not read and not bad:
         gaps.append(f"evaluations.jsonl is empty: {_FROM_LOG} cannot be shown")
     if unread := sum(evaluation.metric is None for evaluation in read):
-        gaps.append(
-            f"{unread} formulas have words that this version does not know: they are left out of "
-            "sizes and word statistics"
-        )
+        gaps.append(_unknown_words(unread, folder.operator_files()))
     if read and "complete" not in fields:
         gaps.append("the log predates racing: every evaluation counts as complete")
     if read and "cost" not in fields:
         gaps.append("the log predates the ledger: cost is the tokens that were computed")
     return tuple(read)
+
+
+def _unknown_words(count: int, operator_files: Sequence[Path]) -> str:
+    """What the page lacks of formulas that cannot be parsed, and how to have it."""
+    many = "1 formula has" if count == 1 else f"{count} formulas have"
+    lost = "shown as text and as points, without size, word statistics, typeset form and tree"
+    if operator_files:
+        # Code is never run because it lies in a folder: the user has to name it.
+        names = ",".join(map(str, operator_files))
+        return f"{many} operators of the run's own: {lost}; add operator_files=[{names}] for these"
+    return f"{many} words that this version does not know: {lost}"
 
 
 def _hall(path: Path, gaps: list[str]) -> tuple[BestMetric, ...]:

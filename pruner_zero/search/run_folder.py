@@ -133,14 +133,9 @@ class RunFolder:
         Raises:
             UserError: the folder holds none.
         """
-        if self.results.exists():
-            entry = json.loads(self.results.read_text(encoding="utf-8"))["best"]
-        elif self.hall_of_fame.exists() and (entries := self._hall()):
-            entry = entries[0]
-        else:
-            raise UserError(f"the folder {self.path} holds no metric: not a search that found one")
+        expression, scope = self._best_entry()
         try:
-            return Metric.parse(entry["expression"]), entry["scope"]
+            return Metric.parse(expression), scope
         except UserError as error:
             if not (files := self.operator_files()):
                 raise
@@ -153,18 +148,42 @@ class RunFolder:
 
     def operator_files(self) -> list[Path]:
         """The run's copies of the user's operator files, in the order in which it read them."""
-        return sorted(self.operators.glob("*.py"), key=lambda p: int(p.name.partition("_")[0]))
+        numbered = {
+            int(number): path
+            for path in self.operators.glob("*_*.py")
+            if (number := path.name.partition("_")[0]).isdecimal()
+        }
+        return [path for _, path in sorted(numbered.items())]
 
-    def _hall(self) -> list[Record]:
-        entries: list[Record] = json.loads(self.hall_of_fame.read_text(encoding="utf-8"))
-        return entries
+    def _best_entry(self) -> tuple[str, str | None]:
+        """Formula and scope of the best metric; what is damaged is as good as absent."""
+        damaged = []
+        for file, first in ((self.results, "best"), (self.hall_of_fame, 0)):
+            try:
+                entry = json.loads(file.read_text(encoding="utf-8"))[first]
+                return str(entry["expression"]), entry["scope"]
+            except FileNotFoundError:
+                continue
+            except IndexError:
+                continue  # nothing was found yet
+            except (OSError, ValueError, KeyError, TypeError):
+                damaged.append(file.name)
+        if damaged:
+            raise UserError(
+                f"the best metric of {self.path} cannot be read ({' and '.join(damaged)}: damaged "
+                "or of another version): name the formula instead"
+            )
+        raise UserError(f"the folder {self.path} holds no metric: not a search that found one")
 
     def records(self) -> list[Record]:
         """Return all complete lines of the log; a line that a kill cut short is left out."""
         if not self.log.exists():
             return []
         lines = self.log.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        try:
+            return [json.loads(line) for line in lines[:-1]]
+        except ValueError as error:
+            raise UserError(f"{self.log} is damaged ({error}): start a new run") from error
 
     def resume(self) -> tuple[dict[str, Any], list[Record]] | None:
         """Return the checkpointed state and the log up to it, and cut the log there.
@@ -189,7 +208,9 @@ class RunFolder:
                 f"{self.checkpoint} is of version {saved.get('version')}, this program reads "
                 f"version {CHECKPOINT_VERSION}: start a new run"
             )
-        state: dict[str, Any] = saved["state"]
+        state: dict[str, Any] = saved.get("state") or {}
+        if "told" not in state:
+            raise UserError(f"{self.checkpoint} holds no state of a search: start a new run")
         # A kill between the two writes leaves one line that the checkpoint does not know.
         records = [r for r in self.records() if r["evaluation"] <= state["told"]]
         write_atomic(self.log, "".join(json.dumps(record) + "\n" for record in records))

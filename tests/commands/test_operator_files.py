@@ -8,6 +8,7 @@ import pytest
 
 from pruner_zero.__main__ import main
 from pruner_zero.metric import operators, own_operators
+from pruner_zero.report import evaluation
 
 TEXT = """
 from pruner_zero import operator
@@ -30,6 +31,7 @@ def forget(monkeypatch):
     """As in a new process."""
     operators._table.pop("cube")
     monkeypatch.setattr(own_operators, "_read", {})
+    evaluation._parsed.cache_clear()
 
 
 def test_search_draws_them_and_keeps_the_file(tiny_arguments, mine, tmp_path, capsys, monkeypatch):
@@ -53,6 +55,37 @@ def test_search_draws_them_and_keeps_the_file(tiny_arguments, mine, tmp_path, ca
     assert main(["show", f"metric={run}", f"operator_files=[{kept}]"]) == 0
     printed = capsys.readouterr().out
     assert "cube  (third power)" in printed and f"load_operators(['{kept}'])" in printed
+
+
+def test_report_says_what_it_needs_of_a_run_with_own_operators(
+    tiny_arguments, mine, tmp_path, capsys, monkeypatch
+):
+    seeds = ["search.seeds=[cube(W)]", f"operator_files=[{mine}]", "search.generations=1"]
+    assert main(["search", *tiny_arguments, *seeds]) == 0
+    run = tmp_path / "run"
+    kept, page = run / "operators" / "0_mine.py", run / "report.html"
+    whole = page.read_text()
+    for file in ("results.json", "hall_of_fame.json"):
+        entries = json.loads((run / file).read_text())
+        best = entries["validation"][0] if file == "results.json" else entries[0]
+        best["expression"] = "cube(W)"
+        (run / file).write_text(json.dumps(entries))
+
+    mine.unlink()
+    forget(monkeypatch)
+    capsys.readouterr()
+    assert main(["report", str(run)]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert "operators of the run's own: shown as text and as points" in first
+    assert f"add operator_files=[{kept}]" in first
+    assert last.startswith("report of 1 run")
+    assert "cube(W)" in page.read_text() and "tree of cube(W)" not in page.read_text()
+
+    evaluation._parsed.cache_clear()
+    assert main(["report", str(run), f"operator_files=[{kept}]"]) == 0
+    assert capsys.readouterr().out.startswith("report of 1 run")
+    assert "tree of cube(W)" in page.read_text()
+    assert "Gaps in what was recorded" not in whole + page.read_text()
 
 
 def test_resume_wants_the_same_operators(tiny_arguments, mine, tmp_path, capsys, monkeypatch):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from pruner_zero.__main__ import main
-from pruner_zero.commands.plan_report import _too_short
+from pruner_zero.commands import plan as module
+from pruner_zero.commands.plan_report import _too_short, percent
 
 
 @pytest.fixture
@@ -69,9 +75,25 @@ def test_short_text_is_said_and_how_short(arguments, tmp_path, capsys):
         "tolerance": tolerance / 100,
         "validation": {"windows": [4, 48], "tokens": 500},
     }
-    line = _too_short(result, margin=3 * tolerance / 2 / 100)
-    assert "± 6.0 %, against a tolerance of 4 %" in line
-    assert "take about 1,728 tokens (windows=36), of which" in line and "has 500" in line
+    line = _too_short(result, margin=3 * tolerance / 2 / 100, wanted_margin=tolerance / 2 / 100)
+    assert "± 6.00 %, against a tolerance of 4 %" in line
+    assert "For ± 2.00 % take about 1,728 tokens (windows=36), of which" in line
+    assert "has 500" in line
+
+
+def test_a_miss_that_the_interval_does_not_exclude_is_said(arguments, capsys):
+    settings = ["windows=2", "tolerance=0.0001%", "patterns=[2:4]", "metrics=[wanda]"]
+    assert main([*arguments, *settings]) == 0
+    printed = capsys.readouterr().out
+    assert "The nearest is wanda at 2:4: +" in printed
+    assert "too short for a stable answer: with 2 x 48 tokens" in printed
+
+
+def test_percent_has_no_more_digits_than_mean_something():
+    assert [percent(value) for value in (0.05, 0.9999, 1.5, 1141.256)] == [
+        "5.00", "99.99", "150", "114,126"
+    ]  # fmt: skip
+    assert percent(0.0504, "+") == "+5.04" and percent(-0.2, "+") == "-20.00"
 
 
 def test_the_command_has_the_settings_of_the_plan(arguments, capsys):
@@ -82,6 +104,91 @@ def test_the_command_has_the_settings_of_the_plan(arguments, capsys):
     )
     assert "calibration.sequences=3 calibration.length=32 calibration.gradient_norm=l1" in command
     assert "seed=3" in command and "gradient_scale" not in command
+
+
+def test_an_interrupted_plan_goes_on_from_its_probes(arguments, tmp_path, capsys, monkeypatch):
+    settings = ["metrics=[wanda,magnitude]", "resolution=0.05", "tolerance=1%"]
+    folder = tmp_path / "plan"
+    assert main([*arguments, *settings, f"output={tmp_path / 'whole'}"]) == 0
+    whole = json.loads((tmp_path / "whole" / "plan.json").read_text())
+
+    made = []
+    original = module.compare_losses
+
+    def third_is_interrupted(*values):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(values)
+        return original(*values)
+
+    monkeypatch.setattr(module, "compare_losses", third_is_interrupted)
+    capsys.readouterr()
+    assert main([*arguments, *settings]) == 130
+    assert capsys.readouterr().out.endswith(
+        f"stopped; continue with the same command and output={folder}\n"
+    )
+    log = folder / "probes.jsonl"
+    assert len(log.read_text().splitlines()) == 2
+
+    # A kill while a line is written, and a text that is not the same.
+    made.clear()
+    log.write_text(log.read_text()[:-5])
+    monkeypatch.setattr(module, "compare_losses", lambda *v: made.append(v) or original(*v))
+    for other in ("windows=3", "seed=1", "calibration.sequences=2"):
+        assert main([*arguments, *settings, other]) == 2
+        error = capsys.readouterr().err
+        name = other.partition("=")[0].partition(".")[0]
+        assert f"made with other values of {name}: give another output" in error
+        assert error.count("\n") == 1
+    assert not made
+    assert main([*arguments, *settings, "tolerance=2%"]) == 0
+    assert f"1 probe known, in {folder}" in capsys.readouterr().out
+    (folder / "plan.json").unlink()
+    made.clear()
+    assert main([*arguments, *settings]) == 0
+    assert " %), known\n" in capsys.readouterr().out
+    plan = json.loads((folder / "plan.json").read_text())
+    assert plan["rows"] == whole["rows"]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    keys = [(line["metric"], line["sparsity"]) for line in lines]
+    assert len(keys) == len(set(keys)) and len(made) < len(keys)
+
+
+def test_a_changed_text_and_a_folder_of_other_things_are_refused(
+    arguments, text_file, tmp_path, capsys
+):
+    mine = tmp_path / "mine.txt"
+    mine.write_text(text_file.read_text())
+    settings = [f"corpus.files=[{mine}]", "patterns=[2:4]", "tolerance=50%"]
+    assert main([*arguments, *settings]) == 0
+    folder = tmp_path / "plan"
+    (folder / "plan.json").unlink()
+    mine.write_text(text_file.read_text().replace("river", "brook"))
+    assert main([*arguments, *settings]) == 2
+    assert "the text has changed since" in capsys.readouterr().err
+    (folder / "probes.jsonl").unlink()
+    assert main([*arguments, *settings]) == 2
+    assert f"{folder} is not empty: give another output" in capsys.readouterr().err
+
+
+def test_mistakes_before_the_first_probe_may_be_mended_in_place(arguments, capsys):
+    assert main([*arguments, "windows=100000"]) == 2
+    assert main([*arguments, "patterns=[2:4]"]) == 0
+
+
+def test_ctrl_c_says_how_to_go_on(arguments, tmp_path):
+    settings = ["metrics=[wanda,magnitude]", "resolution=0.0001", "windows=8"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pruner_zero", *arguments, *settings],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ},
+    )  # fmt: skip
+    log = tmp_path / "plan" / "probes.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_bytes()):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in printed
+    assert printed.splitlines()[-1].endswith(f"same command and output={log.parent}")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pruner_zero.__main__ import main
+from pruner_zero.files import left_behind
 
 
 @pytest.fixture
@@ -80,6 +86,64 @@ def test_a_folder_with_something_in_it_is_left_alone(arguments, tmp_path, capsys
     assert main(arguments) == 2
     assert "is not empty" in capsys.readouterr().err
     assert [p.name for p in (tmp_path / "pruned").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "stopped; the same command starts again"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device; nothing"),
+        (SafetensorError("I/O error: No space left"), 2, "No space left; nothing of it was kept"),
+    ],
+)
+def test_a_folder_that_is_not_finished_is_not_there(
+    arguments, tmp_path, capsys, monkeypatch, failure, status, line
+):
+    from transformers import LlamaForCausalLM
+
+    write = LlamaForCausalLM.save_pretrained
+
+    def half(self, folder, **settings):
+        write(self, folder, **settings)
+        assert (Path(folder) / "config.json").exists() and Path(folder) != tmp_path / "pruned"
+        raise failure
+
+    monkeypatch.setattr(LlamaForCausalLM, "save_pretrained", half)
+    assert main(arguments) == status
+    printed = capsys.readouterr()
+    assert line in printed.out + printed.err and printed.err.count("\n") <= 1
+    assert not [path.name for path in tmp_path.iterdir() if path.name != "cache"]
+    monkeypatch.undo()
+    assert main(arguments) == 0
+
+
+def test_a_folder_that_fails_verification_is_not_there(arguments, tmp_path, capsys, monkeypatch):
+    values = iter([100.0, 120.0, 121.0])  # dense, pruned, loaded
+    monkeypatch.setattr(
+        "pruner_zero.commands.prune.measured_perplexity", lambda *given: next(values)
+    )
+    assert main(arguments) == 2
+    assert "was not written whole: perplexity 121.0000, not 120.0000" in capsys.readouterr().err
+    assert not [path.name for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_what_a_kill_left_is_named(arguments, tmp_path, capsys):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    part = tmp_path / f".pruned.{gone.pid}.part"
+    part.mkdir()
+    (tmp_path / f".pruned.{os.getpid()}.part").mkdir()
+    assert left_behind(tmp_path / "pruned") == [part]
+    (tmp_path / f".pruned.{os.getpid()}.part").rmdir()
+    assert main(arguments) == 0
+    assert f"{part} was left by a command that was killed" in capsys.readouterr().out
+
+
+def test_the_current_folder_is_not_replaced(arguments, tmp_path, capsys, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main([*arguments, "output=."]) == 2
+    assert "name a folder in it" in capsys.readouterr().err
 
 
 def test_no_output_is_asked_for(capsys):

@@ -32,6 +32,79 @@ def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return printed.err
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("model={folder}", "write model=hub model.path={folder}"),
+        ("model='{folder}'", "write model=hub model.path='{folder}'"),
+        ("model=some-org/some-model", "write model=hub model.path=some-org/some-model"),
+        ("model=nowhere", "choose from: hub, "),
+        ("corpus={folder}", "write corpus=files corpus.files=[{folder}]"),
+    ],
+)
+def test_a_path_where_a_config_is_named_says_how_to_write_it(tmp_path, capsys, given, hint):
+    assert main(["search", given.format(folder=tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "config is called" in error and error.count("\n") == 1
+    assert hint.format(folder=tmp_path) in error
+
+
+def test_a_place_that_cannot_be_a_folder_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for command in (
+        ["search", f"hydra.run.dir={tmp_path / 'file'}"],
+        ["search", "-m", "seed=1,2", f"hydra.sweep.dir={tmp_path / 'file'}"],
+        ["prune", f"output={tmp_path / 'file' / 'below'}"],
+        ["plan", f"output={tmp_path / 'file'}"],
+    ):
+        assert main(command) == 2
+        error = capsys.readouterr().err
+        assert f"{tmp_path / 'file'} is a file" in error and error.count("\n") == 1
+
+
+def test_a_folder_with_something_in_it_is_refused_before_anything_loads(
+    tiny_arguments, tmp_path, capsys, monkeypatch
+):
+    def must_not_load(*_args, **_settings):
+        raise AssertionError("a model was loaded")
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    monkeypatch.setattr("pruner_zero.commands.setup.load_model", must_not_load)
+    assert "is not empty: choose another folder" in error_line(capsys, *tiny_arguments)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+    (tmp_path / "run" / "thesis.txt").rename(tmp_path / "run" / "evaluations.jsonl")
+    assert "already holds a run" in error_line(capsys, *tiny_arguments)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("config.yaml", "a: [", "config.yaml cannot be read (while parsing"),
+        ("config.yaml", "- 1", "config.yaml cannot be read (it holds no settings)"),
+        ("checkpoint.json", '{"version": 3}', "checkpoint.json holds no state of a search"),
+        ("evaluations.jsonl", "garbage\n", "evaluations.jsonl is damaged (Expecting"),
+    ],
+)
+def test_resuming_a_damaged_run_is_one_line(tiny_arguments, tmp_path, capsys, file, text, message):
+    quick = [*tiny_arguments, "search.generations=0", "test.baselines=[]"]
+    assert run(*quick) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    (tmp_path / "run" / file).write_text(text)
+    capsys.readouterr()
+    assert run(*quick, f"resume={tmp_path / 'run'}") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_run_that_is_not_there_is_named_with_the_nearest(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "evaluations.jsonl").touch()
+    assert main(["show", "metric=runs/frist"]) == 2
+    assert "no run folder runs/frist: did you mean runs/first?" in capsys.readouterr().err
+
+
 def test_complete_run_leaves_complete_folder(tiny_arguments, tmp_path, capsys):
     assert run(*tiny_arguments, "seed=0") == 0
     folder = tmp_path / "run"

@@ -35,6 +35,24 @@ def course(folder: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in drop} for line in lines]
 
 
+def test_a_stopped_sweep_says_how_the_whole_of_it_goes_on(
+    tiny_arguments, tmp_path, capsys, monkeypatch
+):
+    def stopped(*_given, **_settings):
+        raise KeyboardInterrupt
+
+    sweep = tmp_path / "sweep"
+    with monkeypatch.context() as patch:
+        patch.setattr("pruner_zero.commands.search.validate", stopped)
+        assert run(*quick(tiny_arguments, sweep), "seed=1,2") == 130
+    printed = capsys.readouterr().out
+    assert f"continue with the same command and resume={sweep / '0'}" in printed
+    line = printed.splitlines()[-1]
+    assert line.endswith(f"same command and hydra.sweep.dir={sweep} resume=auto")
+    assert run(*quick(tiny_arguments, sweep), "seed=1,2", "resume=auto") == 0
+    assert "resumed after candidate" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_jobs_of_one_seed_side_by_side_measure_once_and_share_the_ledger(
     tiny_arguments, tmp_path, launcher
@@ -50,6 +68,7 @@ def test_jobs_of_one_seed_side_by_side_measure_once_and_share_the_ledger(
         command, capture_output=True, text=True, env=environment, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert f"report of 2 runs  {sweep / 'report.html'}" in done.stdout
     logs = sorted(sweep.rglob("*_log.out"))
     printed = done.stdout + "".join(log.read_text() for log in logs)
     assert len(re.findall("measuring gradient", printed)) == 1
@@ -59,6 +78,33 @@ def test_jobs_of_one_seed_side_by_side_measure_once_and_share_the_ledger(
         assert course(sweep / job) == course(serial / job)
         counts = json.loads((serial / job / "results.json").read_text())["search"]
         assert counts["tokens_computed"] == 0 < counts["tokens"], "the ledger has it all"
+
+
+def test_a_sweep_ends_with_its_page(tiny_arguments, tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    assert run(*quick(tiny_arguments, sweep), "seed=1,2") == 0
+    page = sweep / "report.html"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"report of 2 runs  {page}  (open it in a browser; it needs no network)"
+    written = page.read_text()
+    page.unlink()
+    assert main(["report", str(sweep)]) == 0
+    assert page.read_text() == written
+
+
+def test_a_sweep_whose_page_fails_has_its_runs(tiny_arguments, tmp_path, capsys, monkeypatch):
+    def broken(_paths):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("pruner_zero.commands.report.find_runs", broken)
+    sweep = tmp_path / "sweep"
+    assert run(*quick(tiny_arguments, sweep), "seed=1") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == (
+        "warning: no report of the sweep was made (RuntimeError: no ink); "
+        f"pruner-zero report {sweep} tries again"
+    )
+    assert (sweep / "0" / "results.json").exists()
 
 
 def test_an_interrupted_sweep_goes_on(tiny_arguments, tmp_path, capsys):

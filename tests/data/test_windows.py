@@ -64,7 +64,7 @@ def test_too_short_texts_say_what_to_change() -> None:
         "the text has 1,500 tokens, but a window needs 2,048: lower calibration.length or the "
         "number of windows, or take a larger corpus"
     )
-    with pytest.raises(UserError, match=r"4 windows of 2,048 tokens needs 8,192: lower eval\.len"):
+    with pytest.raises(UserError, match=r"4 windows of 2,048 tokens need 8,192: lower eval\.len"):
         consecutive_windows(torch.arange(5000), 2048, 4, setting="eval.len")
 
 

@@ -96,7 +96,7 @@ def test_results_of_an_unknown_shape_lose_only_their_unknown_parts(tmp_path):
 def test_formulas_with_unknown_words_stay_as_points_without_size(tmp_path):
     run = read_run(write_run(tmp_path / "run", [*LOG, record(8, "fold(W)", 30.0)]))
     assert run.evaluations[-1].metric is None and run.evaluations[-1].size is None
-    assert any("1 formulas have words" in gap for gap in run.gaps)
+    assert any("1 formula has words that this version does not know" in gap for gap in run.gaps)
 
 
 def test_recorded_run_from_before_racing_and_the_ledger():

@@ -34,6 +34,34 @@ def run(seed=0, folder=None, evaluator=None, **settings):
     return algorithm, progress, seen
 
 
+@pytest.mark.parametrize(
+    ("results", "hall", "message"),
+    [
+        ("{", None, "(results.json: damaged or of another version): name the formula instead"),
+        ('{"winner": 1}', "[", "results.json and hall_of_fame.json: damaged"),
+        (None, "[[1]]", "(hall_of_fame.json: damaged"),
+        (None, "[]", "holds no metric: not a search that found one"),
+        (None, None, "holds no metric: not a search that found one"),
+    ],
+)
+def test_a_best_metric_that_cannot_be_read_is_one_line(tmp_path, results, hall, message):
+    folder = RunFolder(tmp_path)
+    for path, text in ((folder.results, results), (folder.hall_of_fame, hall)):
+        if text is not None:
+            path.write_text(text)
+    with pytest.raises(UserError) as error:
+        folder.best_metric()
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_best_metric_survives_damaged_results(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.results.write_text("{")
+    folder.hall_of_fame.write_text('[{"expression": "mul(W, X)", "scope": "layer"}]')
+    metric, scope = folder.best_metric()
+    assert (str(metric), scope) == ("mul(W, X)", "layer")
+
+
 def test_population_keeps_the_best_with_distinct_masks():
     algorithm, _, seen = run(3)
     assert len(seen) == 70
