@@ -19,6 +19,7 @@ from pruner_zero.model.selection import flat_threshold, nofm_mask
 from pruner_zero.model.sparsity import NofM, SparsityPattern
 
 _COLUMNS = 128
+_STEP = 16
 _DAMPING = 0.01
 _MORE_DAMPING = 0.1
 _Choose = Callable[[Tensor, slice], Tensor]
@@ -129,11 +130,17 @@ def reconstruct(weight: Tensor, hessian: Tensor, mask: Tensor, name: str = "the 
     Raises:
         UserError: the Hessian cannot be inverted even with ten times the damping.
     """
-    return mended(weight, InverseHessian.of(hessian, name), mask)
+    inverse = InverseHessian.of(hessian, name)
+    return _sweep(weight, inverse, choose=lambda saliency, columns: mask[:, columns])
 
 
+@torch.no_grad()
 def mended(weight: Tensor, inverse: InverseHessian, mask: Tensor) -> Tensor:
-    """As `reconstruct`, with a Hessian that is inverted already.
+    """As `reconstruct`, but for rounding, in less time and with a Hessian that is inverted already.
+
+    The errors of 16 columns are paid together by the rest of their block. The result differs from
+    the original's in the last bits, which nothing downstream depends on when the Hessians are the
+    dense model's.
 
     Args:
         weight: [out, in].
@@ -143,7 +150,26 @@ def mended(weight: Tensor, inverse: InverseHessian, mask: Tensor) -> Tensor:
     Returns:
         The pruned and updated weight, [out, in] float32, zero wherever the mask is True.
     """
-    return _sweep(weight, inverse, choose=lambda saliency, columns: mask[:, columns])
+    upper, count = inverse.upper, weight.shape[1]
+    lost = mask.t().contiguous()
+    columns = weight.detach().t().float().contiguous()
+    columns.masked_fill_(inverse.dead.unsqueeze(1), 0)
+    share = lost.float().div_(upper.diagonal().unsqueeze(1))
+    errors = torch.empty_like(columns)
+    for start in range(0, count, _COLUMNS):
+        stop = min(start + _COLUMNS, count)
+        for first in range(start, stop, _STEP):
+            end = min(first + _STEP, stop)
+            for i in range(first, end):
+                error = torch.mul(columns[i], share[i], out=errors[i])
+                columns[i + 1 : end].addcmul_(upper[i, i + 1 : end, None], error, value=-1)
+            _pay(columns, errors, upper, slice(first, end), slice(end, stop))
+        _pay(columns, errors, upper, slice(start, stop), slice(stop, count))
+    return columns.masked_fill_(lost, 0).t()
+
+
+def _pay(columns: Tensor, errors: Tensor, upper: Tensor, done: slice, later: slice) -> None:
+    columns[later].addmm_(upper[done, later].t(), errors[done], alpha=-1)
 
 
 def saliency_scale(hessian: Tensor, name: str = "the layer") -> Tensor:
