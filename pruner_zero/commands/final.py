@@ -17,6 +17,7 @@ from pruner_zero.model.sparsity import SparsityPattern, Unstructured
 from pruner_zero.search.individual import Ranked
 
 BEST = "best of this search"
+OBS = "+obs"
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,26 @@ def measure_tests(
         display: shows the progress.
 
     Returns:
-        One row per place and method: dense first, the best of the search last.
+        One row per place and method: dense first, the best of the search last. Where the search
+        updates weights, its best is updated, and so is each known metric in a second row.
     """
     display.say("measuring the test split")
     rows: list[dict[str, Any]] = []
-    entries = [(place, name) for place in places for name in ("dense", *methods, BEST)]
+    entries = [
+        (place, name) for place in places for name in ("dense", *_with_updates(place, methods))
+    ]
     with display.steps("testing") as step:
         for index, (place, name) in enumerate(entries):
             worker = place.worker
             if name == "dense":
                 row = _row(place, name, None, None)
                 values = {c: worker.perplexity(None, ids) for c, ids in place.tests.items()}
-            elif name == BEST:
+            elif name.removesuffix(OBS) == BEST:
                 scope = worker.scope_for(best.scope)
                 row = _row(place, name, best.metric, scope or own_scope(worker.pattern))
                 values = _of_metric(place, best.metric, scope)
             else:
-                if resolve_method(name).metric is None:
+                if name == "sparsegpt":
                     display.say(f"pruning by {name}, block by block; this is the slow one")
                 row, values = _of_method(
                     place, name, lambda *_, done=index: step(done, len(entries))
@@ -102,9 +106,18 @@ def measure_tests(
     return rows
 
 
-def _of_metric(place: Place, metric: Metric, scope: str | None) -> dict[str, float]:
+def _with_updates(place: Place, methods: Sequence[str]) -> list[str]:
+    if place.worker.update is None:
+        return [*methods, BEST]
+    updated = [f"{name}{OBS}" for name in methods if resolve_method(name).metric is not None]
+    return [*methods, *updated, f"{BEST}{OBS}"]
+
+
+def _of_metric(
+    place: Place, metric: Metric, scope: str | None, update: bool = True
+) -> dict[str, float]:
     worker = place.worker
-    return {c: worker.perplexity(metric, ids, scope) for c, ids in place.tests.items()}
+    return {c: worker.perplexity(metric, ids, scope, update) for c, ids in place.tests.items()}
 
 
 def _of_method(
@@ -112,13 +125,14 @@ def _of_method(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """A known method as its own authors use it, on the statistics of this run."""
     worker = place.worker
-    method = resolve_method(name)
+    method = resolve_method(name.removesuffix(OBS))
     pattern = resolve_pattern(method, str(worker.pattern), None)
     if isinstance(method.metric, Metric):
         scope = own_scope(pattern)
-        return _row(place, name, method.metric, scope), _of_metric(place, method.metric, scope)
+        values = _of_metric(place, method.metric, scope, name.endswith(OBS))
+        return _row(place, name, method.metric, scope), values
 
-    def values() -> dict[str, float]:
+    def pruned() -> dict[str, float]:
         with worker.dense.lent():
             prune(
                 worker.model,
@@ -132,7 +146,7 @@ def _of_method(
                 for corpus, ids in place.tests.items()
             }
 
-    return _row(place, name, None, None), worker.with_room(values)
+    return _row(place, name, None, None), worker.with_room(pruned)
 
 
 def own_scope(pattern: SparsityPattern) -> str | None:

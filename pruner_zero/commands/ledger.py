@@ -34,9 +34,9 @@ usage: pruner-zero ledger [KEY=VALUE ...]
   ledger=FILE           another ledger than the cache's own
 """
 
-_COLUMNS = ("context", "model", "dtype", "device", "sparsity", "corpus", "split", "windows",
-            "length", "windows_done", "perplexity", "expression", "scope", "digest", "seconds",
-            "created")  # fmt: skip
+_COLUMNS = ("context", "model", "dtype", "device", "sparsity", "update", "corpus", "split",
+            "windows", "length", "windows_done", "perplexity", "expression", "scope", "digest",
+            "seconds", "created")  # fmt: skip
 
 
 def ledger(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
@@ -90,10 +90,11 @@ def _is_complete(row: dict[str, Any]) -> bool:
 def _list(name: str, rows: list[dict[str, Any]], top: int, display: Display) -> None:
     first = rows[0]
     ranked = sorted((r for r in rows if r["perplexity"]), key=lambda r: r["perplexity"])
+    update = f"update {first['update']}, " if "update" in first else ""
     title = (
         f"context {name}: model {first['model']} {first['dtype']}, sparsity {first['sparsity']}, "
-        f"{first['corpus']} {first['split']} {first['windows']} x {first['length']} tokens; "
-        f"{len(rows)} models, {sum(map(_is_complete, rows))} on all windows"
+        f"{update}{first['corpus']} {first['split']} {first['windows']} x {first['length']} "
+        f"tokens; {len(rows)} models, {sum(map(_is_complete, rows))} on all windows"
     )
     shown = [[f"{r['perplexity']:.2f}", r["scope"], r["expression"]] for r in ranked[:top]]
     display.table(title, ["perplexity", "scope", "metric"], shown)

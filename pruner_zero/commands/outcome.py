@@ -77,8 +77,13 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     scope = f", scope {best.scope}" if best.scope else ""
     names = published_equals(best.metric, best.scope or "row")
     known = f", which orders weights like {' and '.join(names)}" if names else ""
-    display.say(f"best metric   {best.metric}{scope}{known}")
+    update = results["best"]["update"]
+    with_it = "" if update == "none" else f", to be used with update={update}"
+    display.say(f"best metric   {best.metric}{scope}{known}{with_it}")
     display.say(f"as JSON tree  {folder.best}")
+    if with_it:
+        settings = f"sparsity={results['table'][-1]['sparsity']} update={update} mode=one_shot"
+        display.say(f"prune with    metric={folder.path} {settings}")
     display.say(f"run folder    {folder.path}")
     display.say(f"total time    {results['minutes']:.1f} min")
 

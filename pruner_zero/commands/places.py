@@ -22,6 +22,7 @@ from pruner_zero.data.corpus import Corpus, load_corpus
 from pruner_zero.metric import load_operators, terminal_set
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.memory import Workload
+from pruner_zero.model.obs_update import ObsUpdate
 from pruner_zero.model.sparsity import SparsityPattern
 from pruner_zero.search.joint import JointWorker
 from pruner_zero.search.worker import WHOLE, FitnessWorker
@@ -98,6 +99,7 @@ def search_work(config: SearchCommandConfig) -> Workload:
         config.calibration,
         {"G", "X"} | _terminals(config),
         score_memory=int(config.fitness.score_memory * 1e9) if joint else 0,
+        update=config.fitness.update != "none",
     )
 
 
@@ -129,10 +131,14 @@ def _places(
     statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
     key = calibration_key(bench, config.calibration, config.seed)
     own = [file.sha256 for file in load_operators(config.operator_files)]
+    calibration = calibration_ids(bench, config.calibration, config.seed)
+    update = _update(bench, calibration, display) if fitness.update == "obs" else None
     joint = len(patterns) > 1 or bool(fitness.models)
     workers: list[FitnessWorker] = []
     for pattern in patterns:
-        ledger = ledger_context(bench, key, ids, str(pattern), config.ledger, display, own)
+        ledger = ledger_context(
+            bench, key, ids, str(pattern), config.ledger, display, own, fitness.update
+        )
         dense = workers[0].dense if workers else None
         racing = WHOLE if joint else fitness.racing
         workers.append(
@@ -148,10 +154,19 @@ def _places(
                 bench.on_full,
                 fitness.score_memory,
                 fitness.compile,
+                update,
             )
         )
-    calibration = calibration_ids(bench, config.calibration, config.seed)
     return [Place(name, worker, calibration, validation_ids, tests) for worker in workers]
+
+
+def _update(bench: Workbench, calibration: Tensor, display: Display) -> ObsUpdate:
+    sequences, length = calibration.shape
+    display.say(f"measuring Hessians on {sequences} sequences of {length} tokens")
+    with display.steps("inverting") as progress:
+        update = ObsUpdate.measure(bench.model, calibration, progress)
+    display.say(f"weight update: the factors of all Hessians take {update.size / 1e6:,.1f} MB")
+    return update
 
 
 def _domains(config: SearchCommandConfig) -> Sequence[str]:

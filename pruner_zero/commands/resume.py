@@ -96,6 +96,7 @@ def finished(cfg: DictConfig, output: Path) -> bool:
 def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
     """Return the settings that make a run another one than this configuration's."""
     before = flatten(cast(DictConfig, OmegaConf.load(folder.config)))
+    before.setdefault("fitness.update", "none")  # runs from before there was a choice
     now = flatten(cfg)
     if now[_DEPTH] is None:
         now[_DEPTH] = before.get(_DEPTH)

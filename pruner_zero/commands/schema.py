@@ -71,6 +71,8 @@ class FitnessConfig:
         racing: when an evaluation may stop early.
         fingerprint: let a cheap look at some rows of some layers refuse offspring that repeat.
         reuse: false charges known masks like new ones.
+        update: ``none``, or ``obs``: SparseGPT's update of the remaining weights follows a
+            candidate's masks before its loss is measured; what is found is to be used with it.
         sparsity: several, whose perplexities' geometric mean is the fitness; racing is off then.
         models: more models beside the search's own, whose perplexities count likewise.
         score_memory: GB for scores that compete over a block or the model.
@@ -84,6 +86,7 @@ class FitnessConfig:
     reuse: bool = True
     score_memory: float = 1.0
     compile: bool = False
+    update: str = "none"
     sparsity: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
 

@@ -20,14 +20,16 @@ from pruner_zero.commands.resume import finished, open_run
 from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.setup import Workbench, open_workbench
 from pruner_zero.commands.workers import at_work, check_workers
-from pruner_zero.errors import UserError
+from pruner_zero.errors import UserError, suggest
 from pruner_zero.files import write_json
 from pruner_zero.metric import load_operators, operator_set, terminal_set
 from pruner_zero.metric.own_operators import OperatorFile
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.methods import resolve_method
+from pruner_zero.model.obs_update import NO_HOST
 from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.placement import check_memory
+from pruner_zero.model.prune import UPDATES
 from pruner_zero.model.sparsity import NofM, SparsityPattern, Unstructured, parse_sparsity
 from pruner_zero.provenance import device_name, provenance
 from pruner_zero.search.algorithms import SearchAlgorithm, make_algorithm
@@ -73,6 +75,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   fitness=quick|full         windows of text on which every candidate is evaluated
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
   fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
+  fitness.update=obs             SparseGPT's weight update follows every candidate's masks
   fitness.compile=true           torch.compile the decoder (fitness.score_memory: see conf/fitness)
   ledger=null|FILE|off       evaluations known from earlier runs are not computed again
   workers=local|ray          candidates one after another, or on Ray actors, one per GPU:
@@ -219,7 +222,11 @@ def _conclude(
         },
         "validation": [pick.record() for pick in picks],
         "search": {**counts(progress), "dense_perplexity": dense[0]},
-        "best": {**picks[0].record(), "latex": picks[0].metric.latex()},
+        "best": {
+            **picks[0].record(),
+            "latex": picks[0].metric.latex(),
+            "update": config.fitness.update,
+        },
         "front": [
             {"expression": str(metric), "scope": scope, "search_perplexity": value, "nodes": size}
             for metric, scope, value, size in algorithm.front()
@@ -240,6 +247,7 @@ def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     config.fitness.racing.check()
     check_simplification(config.simplify)
     check_tracker(config.tracker)
+    _check_update(config)
     check_workers(config.workers, config.device, config.memory)
     operator_set(config.operators)
     terminal_set(config.terminals)
@@ -266,6 +274,17 @@ def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     if all(isinstance(pattern, NofM) for pattern in patterns):
         check_scopes(config.search, patterns[0])
     return patterns
+
+
+def _check_update(config: SearchCommandConfig) -> None:
+    if (update := config.fitness.update) not in UPDATES:
+        raise UserError(f"unknown fitness.update '{update}': {suggest(update, UPDATES)}")
+    if update == "none":
+        return
+    if config.workers.kind != "local":
+        raise UserError("fitness.update=obs needs workers=local: Hessians are not sent to workers")
+    if config.memory == "blockwise":
+        raise UserError(NO_HOST)
 
 
 def _scope(patterns: Sequence[SparsityPattern]) -> str:

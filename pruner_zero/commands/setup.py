@@ -192,6 +192,7 @@ def ledger_context(
     setting: str | None,
     display: Display,
     operators: Sequence[str] = (),
+    update: str = "none",
 ) -> LedgerContext | None:
     """Open the part of the ledger that losses of this set-up belong to.
 
@@ -204,12 +205,16 @@ def ledger_context(
         display: says when a ledger had to be moved aside.
         operators: SHA-256 of each file of the user's operators: with other operators the same
             formula may be another metric.
+        update: what follows the masks, see ``fitness.update``; its Hessians are of the calibration
+            text that the statistics' key names.
     """
     if setting == "off":
         return None
     path = Path(setting) if setting else bench.cache / "ledger.sqlite"
     weight = next(bench.model.parameters())
-    own = {"operators": list(operators)} if operators else {}
+    own: dict[str, Any] = {"operators": list(operators)} if operators else {}
+    if update != "none":
+        own["update"] = update
     return Ledger(path, display.say).context(
         {
             "model": statistics_key["model"],

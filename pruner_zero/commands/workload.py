@@ -19,6 +19,7 @@ def workload(
     copy: bool = True,
     host_copy: bool = False,
     score_memory: int = 0,
+    update: bool = False,
 ) -> Workload:
     """Describe what will run.
 
@@ -29,6 +30,7 @@ def workload(
         copy: a copy of the dense weights is kept beside the model.
         host_copy: also when the blocks are on the host.
         score_memory: bytes in which competing scores may be kept.
+        update: factors of all Hessians are kept for the OBS update of candidates.
     """
     measured = frozenset(terminals) & MEASURED_TERMINALS
     windows, window = max(
@@ -38,11 +40,12 @@ def workload(
     return Workload(
         window=max(length for _, length in texts),
         windows=max(1, round(windows * window / max(length for _, length in texts))),
-        length=calibration.length if measured else 0,
-        sequences=calibration.sequences if measured else 0,
+        length=calibration.length if measured or update else 0,
+        sequences=calibration.sequences if measured or update else 0,
         terminals=measured,
         copy=copy,
         host_copy=host_copy,
         checkpointing=bool(calibration.checkpointing),
         score_memory=score_memory,
+        update=update,
     )

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from pruner_zero.errors import UserError
 from pruner_zero.model.hosted import HostedBlocks, hosted_blocks
 from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import LayerMask
+from pruner_zero.model.obs_update import NO_HOST
 from pruner_zero.model.packed import pack
-from pruner_zero.model.pruning import DenseWeights
+from pruner_zero.model.pruning import DenseWeights, Mend
 
 
 class HostedWeights(DenseWeights):
@@ -33,11 +35,16 @@ class HostedWeights(DenseWeights):
         return layer.weight.detach().to(self._hosted.device, non_blocking=True)
 
     @contextmanager
-    def pruned(self, masks: Iterable[LayerMask]) -> Iterator[int]:
+    def pruned(self, masks: Iterable[LayerMask], mend: Mend | None = None) -> Iterator[int]:
         """Prune the model inside a ``with`` block; see `DenseWeights.pruned`.
 
         The masks are kept as bits on the host.
+
+        Raises:
+            UserError: an update is asked for.
         """
+        if mend is not None:
+            raise UserError(NO_HOST)
         packed: dict[str, Tensor] = {}
         count = 0
         for layer, mask in masks:

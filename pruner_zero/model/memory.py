@@ -40,6 +40,7 @@ class Workload:
         host_copy: so does one with hosted blocks, on the host.
         checkpointing: the backward pass recomputes blocks instead of keeping their activations.
         score_memory: bytes in which scores that compete over a block or the model may be kept.
+        update: a resident model keeps the factor of each layer's Hessian for the OBS update.
     """
 
     window: int = 2048
@@ -52,6 +53,7 @@ class Workload:
     host_copy: bool = False
     checkpointing: bool = False
     score_memory: int = 0
+    update: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,8 @@ def predict(shapes: Shapes, work: Workload, memory: str, chunk: int) -> Need:
     phases = [_evaluation(shapes, work, memory, chunk), _scoring(shapes, work, memory)]
     if work.length:
         phases.append(_calibration(shapes, work, memory, chunk))
+    if work.update:
+        phases.append(_inversion(shapes, work, memory))
     host = 0
     if memory == "blockwise":
         host = shapes.weights - shapes.frame + shapes.prunable // 8
@@ -204,6 +208,7 @@ def _evaluation(shapes: Shapes, work: Workload, memory: str, chunk: int) -> dict
     else:
         parts["statistics"] = _statistics(shapes, work, shapes.prunable)
     parts |= _kept_scores(shapes, work)
+    parts |= _factors(shapes, work, memory)
     # The head works when the blocks have run.
     activations = shapes.activations(tokens, work.window)
     logits = 4 * hidden + 8 * shapes.vocabulary * min(chunk, tokens)
@@ -219,8 +224,27 @@ def _scoring(shapes: Shapes, work: Workload, memory: str) -> dict[str, int]:
     else:
         parts["statistics"] = _statistics(shapes, work, shapes.prunable)
     parts |= _kept_scores(shapes, work)
+    parts |= _factors(shapes, work, memory)
     parts["scores"] = _SCORE_BYTES * shapes.layer + _HISTOGRAM_BYTES
     return parts
+
+
+def _inversion(shapes: Shapes, work: Workload, memory: str) -> dict[str, int]:
+    """Hessians of the last block are made and inverted beside the factors of those before."""
+    parts = _weights(shapes, work, memory, False)
+    parts["statistics"] = _statistics(shapes, work, shapes.prunable)
+    parts |= _factors(shapes, work, memory)
+    parts["hidden states"] = work.sequences * work.length * shapes.width * shapes.item
+    activations = shapes.activations(work.length, work.length) + 4 * work.length * shapes.inner
+    inverting = 16 * shapes.inner**2
+    parts["Hessians"] = 4 * shapes.hessians // shapes.blocks + max(activations, inverting)
+    return parts
+
+
+def _factors(shapes: Shapes, work: Workload, memory: str) -> dict[str, int]:
+    if not work.update or memory == "blockwise":
+        return {}
+    return {"factors of Hessians": 4 * shapes.hessians}
 
 
 def _kept_scores(shapes: Shapes, work: Workload) -> dict[str, int]:

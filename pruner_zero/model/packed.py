@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pruner_zero.model.layers import PrunableLayer
 
 _BITS = (128, 64, 32, 16, 8, 4, 2, 1)  # the order of numpy.packbits
 
@@ -46,3 +49,16 @@ def unpack(packed: Tensor, shape: tuple[int, ...], device: torch.device) -> Tens
     weights = torch.tensor(_BITS, dtype=torch.uint8, device=device)
     bytes_ = packed.to(device, non_blocking=True)
     return (bytes_.unsqueeze(1) & weights).ne(0).view(-1)[:count].view(shape)
+
+
+def kept(masks: Iterable[tuple[PrunableLayer, Tensor]]) -> Iterator[tuple[PrunableLayer, Tensor]]:
+    """Make all masks of a stream now and keep them as bits.
+
+    Args:
+        masks: layers and bool masks [out, in].
+
+    Returns:
+        The same again, unpacked one at a time.
+    """
+    bits = [(layer, pack(mask), mask.device) for layer, mask in masks]
+    return ((layer, unpack(packed, layer.shape, device)) for layer, packed, device in bits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from pruner_zero.model.statistics import Statistics, check_ids, measure_statisti
 
 Mode = Literal["sequential", "one_shot"]
 Update = Literal["none", "obs"]
+UPDATES: tuple[str, ...] = get_args(Update)
 Allocation = Literal["uniform", "owl"]
 Progress = Callable[[int, int], None]
 
@@ -131,7 +132,7 @@ def check_options(
     """
     options = (
         ("mode", mode, ("sequential", "one_shot")),
-        ("update", update, ("none", "obs")),
+        ("update", update, UPDATES),
         ("allocation", allocation, ("uniform", "owl")),
     )
     for name, value, known in options:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import LayerMask
 
+Mend: TypeAlias = Callable[[PrunableLayer, Tensor, Tensor], Tensor]
+"""Gives a layer's pruned and updated weight, [out, in], for its dense weight and its mask."""
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -71,7 +74,7 @@ class DenseWeights:
         return self._dense[layer.name]
 
     @contextmanager
-    def pruned(self, masks: Iterable[LayerMask]) -> Iterator[int]:
+    def pruned(self, masks: Iterable[LayerMask], mend: Mend | None = None) -> Iterator[int]:
         """Prune the model inside a ``with`` block.
 
         The dense weights are back after it bit for bit, also when the block, or making the masks,
@@ -79,6 +82,7 @@ class DenseWeights:
 
         Args:
             masks: layers and bool masks [out, in]; may be a stream that is scored as it goes.
+            mend: updates the weights that remain; None leaves them as they are.
 
         Yields:
             Number of weights set to zero.
@@ -91,9 +95,17 @@ class DenseWeights:
                 yield layer, mask
 
         try:
-            yield apply_masks(noted())
+            yield apply_masks(noted()) if mend is None else self._mended(noted(), mend)
         finally:
             self.restore(touched)
+
+    @torch.no_grad()
+    def _mended(self, masks: Iterable[LayerMask], mend: Mend) -> int:
+        count = 0
+        for layer, mask in masks:
+            layer.weight.copy_(mend(layer, self.weight(layer), mask))
+            count += int(torch.count_nonzero(mask))
+        return count
 
     def to(self, device: torch.device | str) -> None:
         """Keep the dense weights on another device."""

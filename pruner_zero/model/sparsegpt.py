@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from pruner_zero.model.selection import flat_threshold, nofm_mask
 from pruner_zero.model.sparsity import NofM, SparsityPattern
 
 _COLUMNS = 128
+_STEP = 16
 _DAMPING = 0.01
 _MORE_DAMPING = 0.1
 _Choose = Callable[[Tensor, slice], Tensor]
@@ -52,6 +54,32 @@ class Hessian:
         return self._mean
 
 
+@dataclass(frozen=True)
+class InverseHessian:
+    """What a sweep needs of a layer's Hessian; it serves any number of masks.
+
+    Attributes:
+        upper: the factor U of `inverse_factor`, [in, in] float32.
+        dead: bool [in], True for inputs that never fire.
+    """
+
+    upper: Tensor
+    dead: Tensor
+
+    @classmethod
+    def of(cls, hessian: Tensor, name: str = "the layer") -> InverseHessian:
+        """Factorise the damped inverse.
+
+        Args:
+            hessian: [in, in] float32.
+            name: the layer, for messages.
+
+        Raises:
+            UserError: the Hessian cannot be inverted even with ten times the damping.
+        """
+        return cls(inverse_factor(_revived(hessian), name), hessian.diagonal() == 0)
+
+
 def sparsegpt(
     weight: Tensor, hessian: Tensor, pattern: SparsityPattern, name: str = "the layer"
 ) -> Tensor:
@@ -76,14 +104,15 @@ def sparsegpt(
     Raises:
         UserError: the Hessian cannot be inverted even with ten times the damping.
     """
+    inverse = InverseHessian.of(hessian, name)
     if isinstance(pattern, NofM):
-        return _sweep(weight, hessian, name, groups=pattern)
+        return _sweep(weight, inverse, groups=pattern)
 
     def lowest(saliency: Tensor, columns: slice) -> Tensor:
         del columns
         return saliency <= flat_threshold(saliency, int(saliency.numel() * pattern.ratio) + 1)
 
-    return _sweep(weight, hessian, name, choose=lowest)
+    return _sweep(weight, inverse, choose=lowest)
 
 
 def reconstruct(weight: Tensor, hessian: Tensor, mask: Tensor, name: str = "the layer") -> Tensor:
@@ -101,7 +130,46 @@ def reconstruct(weight: Tensor, hessian: Tensor, mask: Tensor, name: str = "the 
     Raises:
         UserError: the Hessian cannot be inverted even with ten times the damping.
     """
-    return _sweep(weight, hessian, name, choose=lambda saliency, columns: mask[:, columns])
+    inverse = InverseHessian.of(hessian, name)
+    return _sweep(weight, inverse, choose=lambda saliency, columns: mask[:, columns])
+
+
+@torch.no_grad()
+def mended(weight: Tensor, inverse: InverseHessian, mask: Tensor) -> Tensor:
+    """As `reconstruct`, but for rounding, in less time and with a Hessian that is inverted already.
+
+    The errors of 16 columns are paid together by the rest of their block. The result differs from
+    the original's in the last bits, which nothing downstream depends on when the Hessians are the
+    dense model's.
+
+    Args:
+        weight: [out, in].
+        inverse: of the layer's Hessian.
+        mask: bool [out, in], True where pruned.
+
+    Returns:
+        The pruned and updated weight, [out, in] float32, zero wherever the mask is True.
+    """
+    upper, count = inverse.upper, weight.shape[1]
+    lost = mask.t().contiguous()
+    columns = weight.detach().t().float().contiguous()
+    columns.masked_fill_(inverse.dead.unsqueeze(1), 0)
+    share = lost.float().div_(upper.diagonal().unsqueeze(1))
+    errors = torch.empty_like(columns)
+    for start in range(0, count, _COLUMNS):
+        stop = min(start + _COLUMNS, count)
+        for first in range(start, stop, _STEP):
+            end = min(first + _STEP, stop)
+            for i in range(first, end):
+                error = torch.mul(columns[i], share[i], out=errors[i])
+                columns[i + 1 : end].addcmul_(upper[i, i + 1 : end, None], error, value=-1)
+            _pay(columns, errors, upper, slice(first, end), slice(end, stop))
+        _pay(columns, errors, upper, slice(start, stop), slice(stop, count))
+    return columns.masked_fill_(lost, 0).t()
+
+
+def _pay(columns: Tensor, errors: Tensor, upper: Tensor, done: slice, later: slice) -> None:
+    columns[later].addmm_(upper[done, later].t(), errors[done], alpha=-1)
 
 
 def saliency_scale(hessian: Tensor, name: str = "the layer") -> Tensor:
@@ -165,40 +233,38 @@ def _revived(hessian: Tensor) -> Tensor:
 @torch.no_grad()
 def _sweep(
     weight: Tensor,
-    hessian: Tensor,
-    name: str,
+    inverse: InverseHessian,
     choose: _Choose | None = None,
     groups: NofM | None = None,
 ) -> Tensor:
     """Go through the columns from left to right; each error is paid by the columns after it.
 
-    The arithmetic follows the original in order and layout, so that on one machine the results are
-    equal bit for bit. That matters: with little calibration text the sequential flow turns a last
-    bit in one layer into other masks ten blocks later.
+    The arithmetic follows the original operation by operation, so that on one machine the results
+    are equal bit for bit. That matters: with little calibration text the sequential flow turns a
+    last bit in one layer into other masks ten blocks later. Only the layout is another: inside a
+    block of columns each column is contiguous.
     """
-    weight = weight.detach().float().clone()
-    weight[:, hessian.diagonal() == 0] = 0  # inputs that never fire: their weights do nothing
-    upper = inverse_factor(_revived(hessian), name)
+    weight = weight.detach().float().masked_fill(inverse.dead, 0)  # their weights do nothing
+    upper = inverse.upper
     width = _COLUMNS if groups is None else max(1, _COLUMNS // groups.m) * groups.m
     for start in range(0, weight.shape[1], width):
         span = slice(start, min(start + width, weight.shape[1]))
         local = upper[span, span]
         scale = local.diagonal().reshape(1, -1) ** 2
-        block = weight[:, span].clone()
+        block = weight[:, span].t().contiguous()
         errors = torch.zeros_like(block)
-        mask = torch.zeros_like(block, dtype=torch.bool)
+        paid = torch.empty_like(block)
+        pruned = torch.zeros_like(block)  # 1 where pruned
         if choose is not None:
-            mask = choose(block**2 / scale, span)
-        for i in range(block.shape[1]):
+            pruned.copy_(choose(weight[:, span] ** 2 / scale, span).t())
+        for i in range(len(block)):
             if groups is not None and i % groups.m == 0:
                 group = slice(i, i + groups.m)
-                saliency = block[:, group] ** 2 / scale[:, group]
-                mask[:, group] = nofm_mask(saliency, groups.n, groups.m)
-            column = block[:, i]
-            kept = column.masked_fill(mask[:, i], 0)
-            errors[:, i] = (column - kept) / local[i, i]
-            weight[:, start + i] = kept
+                saliency = block[group].t() ** 2 / scale[:, group]
+                pruned[group] = nofm_mask(saliency, groups.n, groups.m).t().to(pruned.dtype)
+            error = torch.mul(block[i], pruned[i], out=errors[i]).div_(local[i, i])
             rest = slice(i + 1, None)
-            block[:, rest] -= errors[:, i : i + 1].matmul(local[i : i + 1, rest])
-        weight[:, span.stop :] -= errors.matmul(upper[span, span.stop :])
+            block[rest] -= torch.mul(local[i, rest].unsqueeze(1), error, out=paid[rest])
+        weight[:, span] = block.masked_fill_(pruned.bool(), 0).t()
+        weight[:, span.stop :] -= errors.t().contiguous().matmul(upper[span, span.stop :])
     return weight

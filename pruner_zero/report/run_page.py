@@ -136,6 +136,8 @@ def _settings(run: Run) -> list[tuple[str, Any]]:
     rows[0] = ("model", _listed([*models, *(run.setting("fitness.models") or [])]))
     if several := run.setting("fitness.sparsity"):
         rows[2] = ("sparsity", _listed(several))
+    if (update := run.setting("fitness.update")) not in (None, "none"):
+        rows.append(("weight update", update))
     return [(label, value) for label, value in rows if value is not None]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from pruner_zero.errors import UserError
 from pruner_zero.metric import Metric
 from pruner_zero.model.digest import MaskDigest
 from pruner_zero.model.head import CausalHead
@@ -16,6 +17,8 @@ from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.hosted_weights import HostedWeights, dense_weights
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
 from pruner_zero.model.masks import InvalidScores, LayerMask, ScoreRoom, prune_masks
+from pruner_zero.model.obs_update import NO_HOST, ObsUpdate
+from pruner_zero.model.packed import kept
 from pruner_zero.model.perplexity import negative_log_likelihoods, perplexity_of
 from pruner_zero.model.placement import place, with_room
 from pruner_zero.model.pruning import DenseWeights
@@ -53,9 +56,12 @@ class FitnessWorker:
         score_memory: GB in which scores that compete over a block or the model are kept; what
             does not fit is computed three times.
         compile: compile the decoder; pays when many candidates follow.
+        update: follows every candidate's masks before its loss is measured; the ledger must be of
+            a context that says so.
 
     Raises:
-        UserError: when the pattern does not fit a layer, before any work.
+        UserError: when the pattern does not fit a layer, or for an update of a model with hosted
+            blocks; before any work.
     """
 
     def __init__(
@@ -71,11 +77,14 @@ class FitnessWorker:
         on_full: Callable[[], None] | None = None,
         score_memory: float = 1.0,
         compile: bool = False,
+        update: ObsUpdate | None = None,
     ) -> None:
         """Copy the dense weights; nothing is computed yet."""
         self.model = model
         self.layers: tuple[PrunableLayer, ...] = prunable_layers(model)
         pattern.check(self.layers)
+        if update is not None and hosted_blocks(model):
+            raise UserError(NO_HOST)
         self.pattern = pattern
         self.ids = ids
         self.racing = racing
@@ -83,6 +92,7 @@ class FitnessWorker:
         self.on_full = on_full
         self.score_memory = score_memory
         self.compile = compile
+        self.update = update
         self.room = ScoreRoom(int(score_memory * 1e9))
         hosted = hosted_blocks(model) is not None
         head = CausalHead.of(model)
@@ -146,23 +156,33 @@ class FitnessWorker:
         """The look of a metric's masks on the probe; None when it gives no valid scores there."""
         return self.probe.fingerprint(metric, with_scope(self.pattern, scope))
 
-    def perplexity(self, metric: Metric | None, ids: Tensor, scope: str | None = None) -> float:
+    def perplexity(
+        self,
+        metric: Metric | None,
+        ids: Tensor,
+        scope: str | None = None,
+        update: bool = True,
+    ) -> float:
         """Perplexity on other text: of the model pruned by a metric, or dense for None.
 
         Args:
             metric: the metric, or None.
             ids: [N, L] int64.
             scope: whose scores compete, None for the pattern's own.
+            update: follow the masks by this worker's update, if it has one.
         """
-        return self.with_room(lambda: self._perplexity_of(metric, ids, scope))
+        mend = self.update if update else None
+        return self.with_room(lambda: self._perplexity_of(metric, ids, scope, mend))
 
-    def _perplexity_of(self, metric: Metric | None, ids: Tensor, scope: str | None) -> float:
+    def _perplexity_of(
+        self, metric: Metric | None, ids: Tensor, scope: str | None, mend: ObsUpdate | None
+    ) -> float:
         if metric is None:
             return _perplexity(self._losses(ids), ids)
         score = scorer(metric, self.statistics, self.dense)
         masks = prune_masks(self.layers, score, with_scope(self.pattern, scope), self.room)
         try:
-            with self.dense.pruned(masks):
+            with self.dense.pruned(masks, mend):
                 return _perplexity(self._losses(ids), ids)
         except InvalidScores:
             return float("inf")
@@ -212,7 +232,13 @@ class FitnessWorker:
                 yield layer, mask
 
         try:
-            with self.dense.pruned(digested()):
+            masks: Iterable[LayerMask] = digested()
+            if self.update is not None:
+                # The update is dear: first it is settled whether the masks are known.
+                masks = kept(masks)
+                if (again := self.known.by_digest(digest.hexdigest())) is not None:
+                    return again
+            with self.dense.pruned(masks, self.update):
                 identity = digest.hexdigest()
                 if (again := self.known.by_digest(identity)) is not None:
                     return again
@@ -260,7 +286,8 @@ class FitnessWorker:
 
     def with_room(self, action: Callable[[], Any]) -> Any:
         """Do something; when the device is full, go on with the blocks on the host."""
-        movable = self.on_full is not None and not isinstance(self.dense, HostedWeights)
+        hosted = isinstance(self.dense, HostedWeights)
+        movable = self.on_full is not None and self.update is None and not hosted
         return with_room(action, self._to_host if movable else None)
 
     def _to_host(self) -> None:

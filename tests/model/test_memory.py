@@ -15,9 +15,11 @@ from pruner_zero.model.hosted_weights import dense_weights
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.masks import ScoreRoom, prune_masks
 from pruner_zero.model.memory import Shapes, Workload, predict
+from pruner_zero.model.obs_update import ObsUpdate
+from pruner_zero.model.packed import kept
 from pruner_zero.model.perplexity import negative_log_likelihoods
 from pruner_zero.model.scoring import scorer
-from pruner_zero.model.sparsity import Unstructured
+from pruner_zero.model.sparsity import NofM, Unstructured
 from pruner_zero.model.statistics import Statistics, measure_statistics
 
 from .conftest import tiny_llama
@@ -39,11 +41,11 @@ REGIMES = {
 }
 
 
-@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("room_size", [0, 1])
 @pytest.mark.parametrize("memory", ["resident", "blockwise"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("regime", REGIMES)
-def test_prediction_bounds_the_counted_peak(regime, dtype, memory, kept):
+def test_prediction_bounds_the_counted_peak(regime, dtype, memory, room_size):
     fields, windows, length, vocabulary, name = REGIMES[regime]
     model = tiny_llama(vocab_size=vocabulary, max_position_embeddings=512, **fields).to(dtype)
     metric = Metric.named(name)
@@ -51,7 +53,7 @@ def test_prediction_bounds_the_counted_peak(regime, dtype, memory, kept):
     shapes = Shapes.of(model)
     head = CausalHead.of(model)
     terminals = metric.terminals - {"W"}
-    room = ScoreRoom(kept * 4 * shapes.prunable)
+    room = ScoreRoom(room_size * 4 * shapes.prunable)
     work = Workload(
         window=length,
         windows=windows,
@@ -75,6 +77,33 @@ def test_prediction_bounds_the_counted_peak(regime, dtype, memory, kept):
     counted = live.peak + shapes.weights
     assert counted <= need.device + need.host
     assert need.device + need.host <= 1.6 * counted
+
+
+@pytest.mark.parametrize(("fields", "length"), [(WIDE, 16), (NARROW, 256)])
+def test_prediction_counts_the_factors_of_the_update(fields, length):
+    model = tiny_llama(vocab_size=97, max_position_embeddings=512, **fields)
+    ids = torch.randint(0, 97, (3, length))
+    shapes = Shapes.of(model)
+    head = CausalHead.of(model)
+    work = Workload(
+        window=length,
+        windows=3,
+        length=length,
+        sequences=3,
+        terminals=frozenset("X"),
+        update=True,
+    )
+    layers = prunable_layers(model)
+    with LiveBytes(*model.parameters()) as live:
+        statistics = measure_statistics(model, ids, "X")
+        update = ObsUpdate.measure(model, ids)
+        dense = dense_weights(model, layers)
+        masks = prune_masks(layers, scorer(Metric.named("wanda"), statistics, dense), NofM(2, 4))
+        with dense.pruned(kept(masks), update):
+            negative_log_likelihoods(model, ids, window=length, head=head)
+    need = predict(shapes, work, "resident", head.chunk_tokens())
+    counted = live.peak + shapes.weights
+    assert counted <= need.device <= 1.6 * counted
 
 
 def test_a_score_leaves_nothing_behind_for_the_garbage_collector():

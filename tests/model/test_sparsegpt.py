@@ -5,7 +5,14 @@ import torch
 
 from pruner_zero.errors import UserError
 from pruner_zero.model.selection import nofm_mask, row_mask
-from pruner_zero.model.sparsegpt import Hessian, inverse_factor, reconstruct, sparsegpt
+from pruner_zero.model.sparsegpt import (
+    Hessian,
+    InverseHessian,
+    inverse_factor,
+    mended,
+    reconstruct,
+    sparsegpt,
+)
 from pruner_zero.model.sparsity import NofM, Unstructured
 
 
@@ -58,6 +65,46 @@ def test_update_keeps_the_mask_and_lowers_the_error():
     updated = reconstruct(weight, hessian, mask)
     assert not updated[mask].any()
     assert error(weight, updated, inputs) < error(weight, weight.masked_fill(mask, 0), inputs)
+
+
+@pytest.mark.parametrize("columns", [5, 16, 128, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_faster_update_differs_in_the_last_bits_alone(columns, dtype):
+    weight, _, hessian = problem(columns=columns, tokens=1000)
+    weight = weight.to(dtype)
+    hessian[:, 3] = hessian[3, :] = 0
+    before = weight.clone()
+    mask = row_mask(weight.abs().float(), columns // 2)
+    expected = reconstruct(weight, hessian, mask)
+    updated = mended(weight, InverseHessian.of(hessian), mask)
+    assert torch.allclose(updated, expected, rtol=1e-4, atol=1e-5)
+    assert not updated[mask].any() and not updated[:, 3].any()
+    assert updated.shape == weight.shape and updated.dtype == torch.float32
+    assert weight.equal(before)
+
+
+def test_the_sweep_is_the_originals_bit_for_bit():
+    """SparseGPT's loop as it was published, with a mask that is given."""
+    weight, _, hessian = problem(rows=40, columns=300, tokens=1000)
+    mask = nofm_mask(weight.abs(), 2, 4)
+    upper = inverse_factor(hessian)
+    expected = weight.clone()
+    for i1 in range(0, 300, 128):
+        i2 = min(i1 + 128, 300)
+        block = expected[:, i1:i2].clone()
+        result, errors = torch.zeros_like(block), torch.zeros_like(block)
+        local = upper[i1:i2, i1:i2]
+        for i in range(i2 - i1):
+            column = block[:, i]
+            kept = column.clone()
+            kept[mask[:, i1 + i]] = 0
+            result[:, i] = kept
+            error = (column - kept) / local[i, i]
+            block[:, i:] -= error.unsqueeze(1).matmul(local[i, i:].unsqueeze(0))
+            errors[:, i] = error
+        expected[:, i1:i2] = result
+        expected[:, i2:] -= errors.matmul(upper[i1:i2, i2:])
+    assert reconstruct(weight, hessian, mask).equal(expected)
 
 
 def test_diagonal_hessian_leaves_the_other_weights_alone():
