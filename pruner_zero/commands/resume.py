@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pruner_zero.commands.flatten import flatten
+from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.errors import UserError
 from pruner_zero.metric.own_operators import OperatorFile
 from pruner_zero.search.run_folder import RunFolder
@@ -95,8 +96,9 @@ def finished(cfg: DictConfig, output: Path) -> bool:
 
 def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
     """Return the settings that make a run another one than this configuration's."""
-    before = flatten(cast(DictConfig, OmegaConf.load(folder.config)))
-    before.setdefault("fitness.update", "none")  # runs from before there was a choice
+    # Where a run is older than a setting, it was made with what is the default now.
+    defaults = flatten(OmegaConf.structured(SearchCommandConfig))
+    before = defaults | flatten(cast(DictConfig, OmegaConf.load(folder.config)))
     now = flatten(cfg)
     if now[_DEPTH] is None:
         now[_DEPTH] = before.get(_DEPTH)
