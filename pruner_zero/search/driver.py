@@ -148,6 +148,7 @@ def run_search(
     start = time.monotonic()
     progress = progress or Progress(evaluator.full_tokens, algorithm.told)
     progress.stopped = ""
+    progress.refused = algorithm.refused
     place = place or config.hall_of_fame
     flight = Flight() if flight is None else flight
 

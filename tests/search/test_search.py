@@ -34,6 +34,13 @@ def run(seed=0, folder=None, evaluator=None, **settings):
     return algorithm, progress, seen
 
 
+def test_a_search_whose_budget_is_spent_already_still_counts_what_was_refused():
+    algorithm, progress, _ = run(generations=1)
+    algorithm.refused = 7
+    assert progress.stopped == run_search(algorithm, Landscape()).stopped == "all generations done"
+    assert run_search(algorithm, Landscape()).refused == 7
+
+
 @pytest.mark.parametrize(
     ("results", "hall", "message"),
     [
