@@ -149,6 +149,8 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
         if folder.config.exists():
             display.say("continue with the same command and resume=" + str(folder.path))
             leave_report(folder.path, display)
+        else:
+            display.say("stopped before the first candidate: start the command again")
         raise SystemExit(130) from None
     leave_report(folder.path, display)
     return folder

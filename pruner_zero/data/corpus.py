@@ -165,7 +165,7 @@ def build_corpus(
     if any(not hands[split] for split in SPLITS):
         count = sum(len(texts) for texts in hands.values())
         raise UserError(
-            f"corpus={name} has {count} different documents, too few for its four splits: "
+            f"corpus={name} has too few different documents ({count}) for its four splits: "
             "add more text (a single file is cut at blank lines, about every 2,000 characters)"
         )
     return Corpus(name, {split: hands[split] for split in SPLITS})

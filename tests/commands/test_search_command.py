@@ -348,6 +348,18 @@ def test_every_experiment_composes(experiment, capsys):
     assert "population_size" in capsys.readouterr().out
 
 
+def test_interrupt_before_the_first_candidate_says_that_nothing_is_lost(
+    tiny_arguments, monkeypatch, capsys
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pruner_zero.commands.search._dense", interrupted)
+    assert main(["search", *tiny_arguments]) == 130
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last == "stopped before the first candidate: start the command again"
+
+
 def test_interrupt_while_libraries_load_is_quiet(monkeypatch, capsys):
     def interrupted(_name):
         raise KeyboardInterrupt

@@ -76,7 +76,9 @@ def test_own_files(tmp_path: Path) -> None:
     assert corpus.name == "files" and set(corpus.documents) == set(SPLITS)
     assert all(corpus.documents.values())
     file.write_text("Too short.")
-    with pytest.raises(UserError, match="corpus=files has 1 different documents, too few"):
+    with pytest.raises(
+        UserError, match=r"corpus=files has too few different documents \(1\) for its four splits"
+    ):
         load_corpus("files", [str(file)])
 
 
