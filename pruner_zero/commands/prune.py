@@ -120,10 +120,10 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
         write_atomic(folder / "README.md", model_card(record, report, ZEROS))
         memory = "blockwise" if hosted_blocks(model) else "resident"
         _verify(folder, report, value, ids, bench.device, memory, display)
-        if config.accelerate_2of4:
-            record["accelerated"] = _accelerated(bench, ids, value, display)
-            write_json(folder / "pruning.json", record)
-    if not config.accelerate_2of4:
+    if config.accelerate_2of4:
+        record["accelerated"] = _accelerated(bench, ids, value, display)
+        write_json(output / "pruning.json", record)
+    else:
         display.say(ZEROS)
     display.say(f"load it with AutoModelForCausalLM.from_pretrained('{output}')")
 
