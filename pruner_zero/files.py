@@ -37,6 +37,21 @@ def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     write_atomic(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
 
 
+def append_json(path: Path, record: Any) -> None:
+    """Append a value as one line of JSON and flush it to disk; a kill may leave part of the line.
+
+    Raises:
+        UserError: the disk is full or the file cannot be written; the lines before are still there.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record, allow_nan=False) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
 def check_new_folder(path: Path) -> None:
     """Check, before the work for it begins, that `whole_folder` can give a folder its name.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +10,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.errors import UserError
-from pruner_zero.files import write_atomic, write_json
+from pruner_zero.files import append_json, write_atomic, write_json
 
 
 class Kept:
@@ -76,14 +75,9 @@ class Kept:
             UserError: the disk is full or cannot be written; what was there before stays.
         """
         try:
-            with self.log.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record, allow_nan=False) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise UserError(
-                f"cannot write {self.log}: {error.strerror}; {self.how_to_go_on()}"
-            ) from error
+            append_json(self.log, record)
+        except UserError as error:
+            raise UserError(f"{error}; {self.how_to_go_on()}") from error
 
     def how_to_go_on(self) -> str:
         """What to type after an interruption."""

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pruner_zero.errors import UserError
-from pruner_zero.files import write_atomic, write_json
+from pruner_zero.files import append_json, write_atomic, write_json
 from pruner_zero.metric import Metric
 from pruner_zero.provenance import versions
 from pruner_zero.search.individual import Ranked
@@ -90,26 +89,17 @@ class RunFolder:
             UserError: when the disk is full or cannot be written; the folder can be resumed.
         """
         try:
-            with self.log.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record, allow_nan=False) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-        except OSError as error:
-            raise self._full(f"cannot write {self.log}: {error.strerror}") from error
-        try:
+            append_json(self.log, record)
             write_json(
                 self.checkpoint,
                 {"version": CHECKPOINT_VERSION, "state": state},
                 indent=None,
             )
         except UserError as error:
-            raise self._full(str(error)) from error
-
-    def _full(self, reason: str) -> UserError:
-        return UserError(
-            f"{reason}: make room and continue with resume={self.path}; nothing before this "
-            "candidate is lost"
-        )
+            raise UserError(
+                f"{error}: make room and continue with resume={self.path}; nothing before this "
+                "candidate is lost"
+            ) from error
 
     def write_ranking(self, ranking: Iterable[Ranked]) -> None:
         """Write the hall of fame, best first, and the best metric as a public JSON tree."""
