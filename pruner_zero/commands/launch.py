@@ -165,21 +165,23 @@ def check_overrides(command: str, overrides: list[str], more: str | None = None)
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             try:
-                composed = compose(command, singles)
+                whole = compose(command, singles, return_hydra_config=True)
+                composed = OmegaConf.masked_copy(
+                    whole, [str(key) for key in whole if key != "hydra"]
+                )
                 OmegaConf.to_container(composed, resolve=True)
             except (HydraException, OmegaConfBaseException) as error:
                 raise _explained(command, parsed, singles, error, more) from error
             if missing := sorted(OmegaConf.missing_keys(composed)):
                 key = missing[0]
                 raise UserError(f"{key} is not given: add {key}=… (pruner-zero {command} --help)")
-            _check_place(command, singles, any(o.is_sweep_override() for o in parsed))
+            _check_place(whole.hydra, any(o.is_sweep_override() for o in parsed))
     finally:
         GlobalHydra.instance().clear()
 
 
-def _check_place(command: str, overrides: list[str], swept: bool) -> None:
+def _check_place(own: DictConfig, swept: bool) -> None:
     """Refuse an output folder that Hydra could not make: it would answer with a traceback."""
-    own = compose(command, overrides, return_hydra_config=True).hydra
     try:
         place = Path(own.sweep.dir if swept else own.run.dir)
     except OmegaConfBaseException:
