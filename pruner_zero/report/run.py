@@ -202,6 +202,11 @@ def _unknown_words(count: int, operator_files: Sequence[Path]) -> str:
 
 
 def _hall(path: Path, gaps: list[str]) -> tuple[BestMetric, ...]:
+    if not path.exists():
+        gaps.append(
+            "hall_of_fame.json is missing: of the best metrics only those that validation chose "
+            "from can be shown"
+        )
     entries = _json(path, gaps)
     try:
         return tuple(BestMetric.from_record(entry) for entry in entries or ())

@@ -61,6 +61,7 @@ def test_line_that_a_kill_cut_short_is_left_out(tmp_path):
         ("config.yaml", "a: [", "config.yaml cannot be read"),
         ("config.yaml", "- 1\n", "config.yaml holds no settings"),
         ("evaluations.jsonl", None, "evaluations.jsonl is missing: convergence"),
+        ("hall_of_fame.json", None, "hall_of_fame.json is missing: of the best metrics only"),
         ("evaluations.jsonl", "", "evaluations.jsonl is empty"),
         ("evaluations.jsonl", "{}\n", "1 of 1 lines cannot be read (the first is line 1)"),
         ("results.json", "{", "results.json is damaged"),
