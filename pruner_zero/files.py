@@ -37,6 +37,14 @@ def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     write_atomic(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
 
 
+def is_folder(text: str) -> bool:
+    """Whether a text is the path of a folder; one that is too long for a path is not."""
+    try:
+        return Path(text).is_dir()
+    except OSError:
+        return False
+
+
 def append_json(path: Path, record: Any) -> None:
     """Append a value as one line of JSON and flush it to disk; a kill may leave part of the line.
 

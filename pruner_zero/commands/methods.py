@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+from pruner_zero.files import is_folder
 from pruner_zero.metric import Metric
 from pruner_zero.metric.library import PUBLISHED
 from pruner_zero.model.methods import Method, resolve_method
@@ -23,7 +24,7 @@ def resolve_method_argument(text: str) -> Method:
         UserError: when it is none of these; before anything is loaded.
     """
     path = Path(text)
-    if path.is_dir():
+    if is_folder(text):
         metric, scope = RunFolder(path).best_metric()
         name = f"{metric}@{scope}" if scope else str(metric)
         return Method(name, metric, cast(Scope, scope or "row"))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
+from yaml import YAMLError
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.methods import resolve_method_argument
@@ -14,6 +19,7 @@ from pruner_zero.commands.schema import PruningConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids
 from pruner_zero.commands.workload import workload
 from pruner_zero.errors import UserError
+from pruner_zero.files import is_folder
 from pruner_zero.metric import load_operators
 from pruner_zero.model.masks import InvalidScores
 from pruner_zero.model.memory import Workload
@@ -22,6 +28,7 @@ from pruner_zero.model.placement import check_memory
 from pruner_zero.model.prune import check_options, prune
 from pruner_zero.model.prune_report import PruneReport
 from pruner_zero.model.statistics import MEASURED_TERMINALS
+from pruner_zero.search.run_folder import RunFolder
 
 
 def checked_method(config: PruningConfig) -> Method:
@@ -74,6 +81,11 @@ def pruned(
     Raises:
         UserError: the metric gives no valid scores on this model.
     """
+    if config.update == "none" and _judged_after_update(str(config.metric)):
+        display.say(
+            f"warning: {config.metric} judged its metrics after a weight update: add update=obs to "
+            "prune as it did"
+        )
     text: dict[str, Any] = {}
     calibration = statistics = None
     if bench and needs_text(config, method):
@@ -111,3 +123,13 @@ def pruned(
     )
     facts = {key: value for key, value in asdict(report).items() if key != "layers"}
     return report, {**facts, "measured_sparsity": report.sparsity, "calibration": text}
+
+
+def _judged_after_update(metric: str) -> bool:
+    """Whether a metric is that of a run which searched with ``fitness.update``, as far as known."""
+    if not is_folder(metric):
+        return False
+    with suppress(OSError, YAMLError, OmegaConfBaseException):
+        settings = OmegaConf.load(RunFolder(Path(metric)).config)
+        return OmegaConf.select(settings, "fitness.update", default="none") != "none"
+    return False

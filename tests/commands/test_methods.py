@@ -6,7 +6,7 @@ import pytest
 
 from pruner_zero import Metric
 from pruner_zero.__main__ import main
-from pruner_zero.commands.methods import published_equals
+from pruner_zero.commands.methods import published_equals, resolve_method_argument
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,12 @@ from pruner_zero.commands.methods import published_equals
 )
 def test_published_metrics_in_other_words(formula, scope, names):
     assert published_equals(Metric.parse(formula), scope) == names
+
+
+def test_a_formula_longer_than_a_file_name_is_a_formula():
+    formula = f"mul(W, {'abs(' * 60}add(G, W){')' * 60})"
+    assert len(formula) > 255
+    assert str(resolve_method_argument(formula).metric) == formula
 
 
 def test_show_says_it(capsys):

@@ -59,6 +59,11 @@ def test_a_search_whose_candidates_are_updated(tiny_arguments, tmp_path, capsys)
     assert main(["prune", *told.split()[2:], *settings, f"output={pruned}"]) == 0
     found = json.loads((pruned / "pruning.json").read_text())["perplexity"]["pruned"]
     assert found == pytest.approx(values["best of this search+obs"], rel=1e-4)
+    warning = "judged its metrics after a weight update: add update=obs"
+    assert warning not in capsys.readouterr().out
+    without = [f"metric={folder}", "sparsity=2:4", *settings, f"output={tmp_path / 'without'}"]
+    assert main(["prune", *without]) == 0
+    assert warning in capsys.readouterr().out
 
     # Equal masks without the update have other losses: the ledger keeps them apart.
     other = [*quick[:-3], f"hydra.run.dir={tmp_path / 'plain'}", *quick[-2:]]
