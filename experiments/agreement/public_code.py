@@ -129,7 +129,10 @@ def prune_public(
     extra = {"engine": engine} if method == "pruner-zero" else {}
     with old_world(model, ids.shape[1]), contextlib.ExitStack() as undo:
         if stable_ties:
-            _set(undo, library, "torch", _StableTorch())
+            # The N:M choice of SparseGPT stands in a module of its own beside the library's.
+            for name, module in list(sys.modules.items()):
+                if name.startswith(f"{library.__package__}.") and hasattr(module, "torch"):
+                    _set(undo, module, "torch", _StableTorch())
         function(arguments, model, None, model.device, prune_n=n, prune_m=m, **extra)
 
 
