@@ -26,7 +26,7 @@ from pruner_zero.commands.setup import (
     open_workbench,
 )
 from pruner_zero.commands.workload import workload
-from pruner_zero.errors import UserError
+from pruner_zero.errors import UserError, suggest
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
@@ -34,7 +34,7 @@ from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
 from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.placement import check_memory
-from pruner_zero.model.prune import prune
+from pruner_zero.model.prune import UPDATES, prune
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.sparsity import parse_sparsity
 from pruner_zero.model.statistics import MEASURED_TERMINALS
@@ -50,7 +50,8 @@ usage: pruner-zero compare [KEY=VALUE ...]
 
   methods=[dense,magnitude,wanda,gblm,ria,sparsegpt,pruner-zero]
                         names, formulas ('mul(W,G)'), tree files (best.json) or run folders;
-                        NAME+obs adds SparseGPT's weight update to any of them
+                        NAME+obs adds SparseGPT's weight update to any of them, NAME+adaptive
+                        has the metric choose while the weights are updated
   sparsity=[0.5,0.6,4:8,2:4]    share of weights to prune, or N of every M consecutive inputs
   seeds=[0,1,2]                 of the calibration sequences: mean and standard deviation
   operator_files=[mine.py]      operators of your own, for formulas that use them
@@ -139,9 +140,9 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
 def _split(method: str) -> tuple[str, str]:
     """Split ``wanda+obs`` into the method and its weight update."""
     name, plus, update = method.partition("+")
-    if plus and update != "obs":
-        raise UserError(f"method '{method}': the only update is +obs")
-    return name, "obs" if plus else "none"
+    if plus and update not in UPDATES[1:]:
+        raise UserError(f"method '{method}': after the + {suggest(update, UPDATES[1:])}")
+    return name, update if plus else "none"
 
 
 def _measure(

@@ -45,7 +45,7 @@ usage: pruner-zero evaluate [KEY=VALUE ...]
   metric="'mul(W,G)'"           a formula, metric=best.json a tree file, metric=FOLDER a search run
   sparsity=0.5|2:4|4:8          share of weights to prune, or N of every M consecutive inputs
   mode=sequential|one_shot      block by block, or statistics of the dense model
-  update=none|obs  scope=row|layer|block|model  allocation=uniform|owl
+  update=none|obs|adaptive  scope=row|layer|block|model  allocation=uniform|owl
   corpus=…  calibration=quick|full  seed=0      text on which a metric's G and X are measured
 
   tasks=[boolq,rte,hellaswag,winogrande,arc_easy,arc_challenge,openbookqa]

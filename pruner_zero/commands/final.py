@@ -5,19 +5,20 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pruner_zero.commands.display import Display, StepCallback
 from pruner_zero.commands.places import Place
 from pruner_zero.metric import Metric
-from pruner_zero.model.methods import resolve_method, resolve_pattern
+from pruner_zero.model.masks import InvalidScores
+from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
 from pruner_zero.model.perplexity import perplexity
-from pruner_zero.model.prune import prune
-from pruner_zero.model.sparsity import SparsityPattern, Unstructured
+from pruner_zero.model.prune import Update, prune
+from pruner_zero.model.scoring import Scoring
+from pruner_zero.model.sparsity import SparsityPattern, Unstructured, with_scope
 from pruner_zero.search.individual import Ranked
 
 BEST = "best of this search"
-OBS = "+obs"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,12 @@ def validate(places: Sequence[Place], ranking: Sequence[Ranked], display: Displa
 
 
 def measure_tests(
-    places: Sequence[Place], methods: Sequence[str], best: Pick, display: Display
+    places: Sequence[Place],
+    methods: Sequence[str],
+    best: Pick,
+    display: Display,
+    update: str = "none",
+    mode: str = "one_shot",
 ) -> list[dict[str, Any]]:
     """Measure the test splits, which no choice has seen.
 
@@ -74,6 +80,8 @@ def measure_tests(
         methods: known methods beside the best metric; each competes in its own scope.
         best: the metric that validation chose.
         display: shows the progress.
+        update: of the search, see ``fitness.update``.
+        mode: how metrics prune, see ``test.mode``; SparseGPT always goes block by block.
 
     Returns:
         One row per place and method: dense first, the best of the search last. Where the search
@@ -82,71 +90,89 @@ def measure_tests(
     display.say("measuring the test split")
     rows: list[dict[str, Any]] = []
     entries = [
-        (place, name) for place in places for name in ("dense", *_with_updates(place, methods))
+        (place, name, kind)
+        for place in places
+        for name, kind in [("dense", "none"), *_with_updates(methods, update)]
     ]
     with display.steps("testing") as step:
-        for index, (place, name) in enumerate(entries):
+        for index, (place, name, kind) in enumerate(entries):
             worker = place.worker
+
+            def progress(*_: object, done: int = index) -> None:
+                step(done, len(entries))
+
+            if name == "sparsegpt":
+                display.say("pruning by sparsegpt, block by block; this is the slow one")
             if name == "dense":
                 row = _row(place, name, None, None)
                 values = {c: worker.perplexity(None, ids) for c, ids in place.tests.items()}
-            elif name.removesuffix(OBS) == BEST:
-                scope = worker.scope_for(best.scope)
-                row = _row(place, name, best.metric, scope or own_scope(worker.pattern))
-                values = _of_metric(place, best.metric, scope)
             else:
-                if name == "sparsegpt":
-                    display.say(f"pruning by {name}, block by block; this is the slow one")
-                row, values = _of_method(
-                    place, name, lambda *_, done=index: step(done, len(entries))
-                )
+                method, pattern = _method(place, name, best)
+                scope = None if method.metric is None else own_scope(pattern)
+                shown = name if kind == "none" else f"{name}+{kind}"
+                row = _row(place, shown, method.metric, scope)
+                if mode == "sequential" or not isinstance(method.metric, Metric):
+                    values = _block_by_block(place, method, pattern, kind, progress)
+                else:
+                    values = {
+                        corpus: worker.perplexity(method.metric, ids, scope, kind != "none")
+                        for corpus, ids in place.tests.items()
+                    }
             row["test_perplexity"] = {corpus: _finite(value) for corpus, value in values.items()}
             rows.append(row)
             step(index + 1, len(entries))
     return rows
 
 
-def _with_updates(place: Place, methods: Sequence[str]) -> list[str]:
-    if place.worker.update is None:
-        return [*methods, BEST]
-    updated = [f"{name}{OBS}" for name in methods if resolve_method(name).metric is not None]
-    return [*methods, *updated, f"{BEST}{OBS}"]
+def _with_updates(methods: Sequence[str], update: str) -> list[tuple[str, str]]:
+    """The methods with their updates, in the table's order."""
+    plain = [(name, "none") for name in methods]
+    if update == "none":
+        return [*plain, (BEST, update)]
+    metrics = [name for name in methods if resolve_method(name).metric is not None]
+    return [*plain, *((name, update) for name in metrics), (BEST, update)]
 
 
-def _of_metric(
-    place: Place, metric: Metric, scope: str | None, update: bool = True
+def _method(place: Place, name: str, best: Pick) -> tuple[Method, SparsityPattern]:
+    """The best of the search in its scope, or a known method as its own authors use it."""
+    if name == BEST:
+        scope = place.worker.scope_for(best.scope)
+        return Method(name, best.metric), with_scope(place.worker.pattern, scope)
+    method = resolve_method(name)
+    return method, resolve_pattern(method, str(place.worker.pattern), None)
+
+
+def _block_by_block(
+    place: Place,
+    method: Method,
+    pattern: SparsityPattern,
+    update: str,
+    progress: StepCallback,
 ) -> dict[str, float]:
+    """Perplexity after sequential pruning, on the statistics of this run."""
     worker = place.worker
-    return {c: worker.perplexity(metric, ids, scope, update) for c, ids in place.tests.items()}
-
-
-def _of_method(
-    place: Place, name: str, progress: StepCallback
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """A known method as its own authors use it, on the statistics of this run."""
-    worker = place.worker
-    method = resolve_method(name.removesuffix(OBS))
-    pattern = resolve_pattern(method, str(worker.pattern), None)
-    if isinstance(method.metric, Metric):
-        scope = own_scope(pattern)
-        values = _of_metric(place, method.metric, scope, name.endswith(OBS))
-        return _row(place, name, method.metric, scope), values
 
     def pruned() -> dict[str, float]:
         with worker.dense.lent():
-            prune(
-                worker.model,
-                method,
-                str(pattern),
-                calibration=place.calibration,
-                progress=progress,
-            )
+            try:
+                prune(
+                    worker.model,
+                    method,
+                    pattern,
+                    calibration=place.calibration,
+                    statistics=worker.statistics,
+                    update=cast(Update, update),
+                    progress=progress,
+                )
+            except InvalidScores:
+                return dict.fromkeys(place.tests, float("inf"))
             return {
                 corpus: perplexity(worker.model, ids, window=ids.shape[1], head=worker.head)
                 for corpus, ids in place.tests.items()
             }
 
-    return _row(place, name, None, None), worker.with_room(pruned)
+    found: dict[str, float] = worker.with_room(pruned)
+    return found
 
 
 def own_scope(pattern: SparsityPattern) -> str | None:
@@ -154,7 +180,7 @@ def own_scope(pattern: SparsityPattern) -> str | None:
     return pattern.scope if isinstance(pattern, Unstructured) else None
 
 
-def _row(place: Place, name: str, metric: Metric | None, scope: str | None) -> dict[str, Any]:
+def _row(place: Place, name: str, metric: Scoring | None, scope: str | None) -> dict[str, Any]:
     return {
         "model": place.model,
         "method": name,

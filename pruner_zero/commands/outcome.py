@@ -82,7 +82,8 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     display.say(f"best metric   {best.metric}{scope}{known}{with_it}")
     display.say(f"as JSON tree  {folder.best}")
     if with_it:
-        settings = f"sparsity={results['table'][-1]['sparsity']} update={update} mode=one_shot"
+        sparsity, mode = results["table"][-1]["sparsity"], results["test"]["mode"]
+        settings = f"sparsity={sparsity} update={update} mode={mode}"
         display.say(f"prune with    metric={folder.path} {settings}")
     display.say(f"run folder    {folder.path}")
     display.say(f"total time    {results['minutes']:.1f} min")

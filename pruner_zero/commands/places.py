@@ -132,7 +132,9 @@ def _places(
     key = calibration_key(bench, config.calibration, config.seed)
     own = [file.sha256 for file in load_operators(config.operator_files)]
     calibration = calibration_ids(bench, config.calibration, config.seed)
-    update = _update(bench, calibration, display) if fitness.update == "obs" else None
+    update = None
+    if fitness.update != "none":
+        update = _update(bench, calibration, display, fitness.update == "adaptive")
     joint = len(patterns) > 1 or bool(fitness.models)
     workers: list[FitnessWorker] = []
     for pattern in patterns:
@@ -160,11 +162,11 @@ def _places(
     return [Place(name, worker, calibration, validation_ids, tests) for worker in workers]
 
 
-def _update(bench: Workbench, calibration: Tensor, display: Display) -> ObsUpdate:
+def _update(bench: Workbench, calibration: Tensor, display: Display, adaptive: bool) -> ObsUpdate:
     sequences, length = calibration.shape
     display.say(f"measuring Hessians on {sequences} sequences of {length} tokens")
     with display.steps("inverting") as progress:
-        update = ObsUpdate.measure(bench.model, calibration, progress)
+        update = ObsUpdate.measure(bench.model, calibration, progress, adaptive)
     display.say(f"weight update: the factors of all Hessians take {update.size / 1e6:,.1f} MB")
     return update
 

@@ -52,7 +52,7 @@ usage: pruner-zero prune output=FOLDER [KEY=VALUE ...]
   model=smollm2-135m|llama2-7b|…  or model=hub model.path=ORG/NAME|FOLDER
   metric=wanda                  a name, a formula, a tree file or a run folder (its best metric)
   sparsity=0.5|2:4|4:8          share of weights to prune, or N of every M consecutive inputs
-  mode=sequential|one_shot  update=none|obs  scope=…  allocation=uniform|owl
+  mode=sequential|one_shot  update=none|obs|adaptive  scope=…  allocation=uniform|owl
   corpus=…  calibration=quick|full  seed=0      the calibration text
   windows=8  length=512         of the test split, for the perplexities
   accelerate_2of4=true          2:4 on CUDA: convert to semi-structured tensors, measure tokens/s

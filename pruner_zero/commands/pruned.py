@@ -48,7 +48,7 @@ def checked_method(config: PruningConfig) -> Method:
 def needs_text(config: PruningConfig, method: Method) -> bool:
     """Whether pruning reads calibration text."""
     measured = method.metric is None or bool(method.reads & MEASURED_TERMINALS)
-    return measured or config.update == "obs" or config.allocation == "owl"
+    return measured or config.update != "none" or config.allocation == "owl"
 
 
 def pruning_work(
@@ -81,10 +81,10 @@ def pruned(
     Raises:
         UserError: the metric gives no valid scores on this model.
     """
-    if config.update == "none" and _judged_after_update(str(config.metric)):
+    if config.update == "none" and (update := _update_of(str(config.metric))) != "none":
         display.say(
-            f"warning: {config.metric} judged its metrics after a weight update: add update=obs to "
-            "prune as it did"
+            f"warning: {config.metric} judged its metrics after a weight update: add "
+            f"update={update} to prune as it did"
         )
     text: dict[str, Any] = {}
     calibration = statistics = None
@@ -125,11 +125,10 @@ def pruned(
     return report, {**facts, "measured_sparsity": report.sparsity, "calibration": text}
 
 
-def _judged_after_update(metric: str) -> bool:
-    """Whether a metric is that of a run which searched with ``fitness.update``, as far as known."""
-    if not is_folder(metric):
-        return False
-    with suppress(OSError, YAMLError, OmegaConfBaseException):
-        settings = OmegaConf.load(RunFolder(Path(metric)).config)
-        return OmegaConf.select(settings, "fitness.update", default="none") != "none"
-    return False
+def _update_of(metric: str) -> str:
+    """The ``fitness.update`` of the run whose metric this is, as far as known."""
+    if is_folder(metric):
+        with suppress(OSError, YAMLError, OmegaConfBaseException):
+            settings = OmegaConf.load(RunFolder(Path(metric)).config)
+            return str(OmegaConf.select(settings, "fitness.update", default="none"))
+    return "none"

@@ -71,8 +71,9 @@ class FitnessConfig:
         racing: when an evaluation may stop early.
         fingerprint: let a cheap look at some rows of some layers refuse offspring that repeat.
         reuse: false charges known masks like new ones.
-        update: ``none``, or ``obs``: SparseGPT's update of the remaining weights follows a
-            candidate's masks before its loss is measured; what is found is to be used with it.
+        update: ``none``; ``obs``: SparseGPT's update of the remaining weights follows a
+            candidate's masks before its loss is measured; or ``adaptive``: the candidate chooses
+            while that update goes on, as SparseGPT does. What is found is to be used with it.
         sparsity: several, whose perplexities' geometric mean is the fitness; racing is off then.
         models: more models beside the search's own, whose perplexities count likewise.
         score_memory: GB for scores that compete over a block or the model.
@@ -113,6 +114,8 @@ class TestConfig:
     Attributes:
         windows: how many; null for all of it.
         length: tokens of each.
+        mode: how metrics prune here: ``one_shot``, as in the search, or ``sequential``, block by
+            block, as SparseGPT always does.
         baselines: known methods beside the best of the search.
         domains: corpora beside the search's own whose test split is measured too; null takes the
             other one of wikipedia and news, when the search is on one of these.
@@ -120,6 +123,7 @@ class TestConfig:
 
     windows: int | None = 4
     length: int = 512
+    mode: str = "one_shot"
     baselines: list[str] = field(
         default_factory=lambda: ["magnitude", "wanda", "pruner-zero", "sparsegpt"]
     )

@@ -18,26 +18,21 @@ from pruner_zero.commands.places import Place, open_places, search_work
 from pruner_zero.commands.report import leave_report
 from pruner_zero.commands.resume import finished, open_run
 from pruner_zero.commands.schema import SearchCommandConfig
+from pruner_zero.commands.search_checks import checked
 from pruner_zero.commands.setup import Workbench, open_workbench
-from pruner_zero.commands.workers import at_work, check_workers
-from pruner_zero.errors import UserError, suggest
+from pruner_zero.commands.workers import at_work
+from pruner_zero.errors import UserError
 from pruner_zero.files import write_json
-from pruner_zero.metric import load_operators, operator_set, terminal_set
+from pruner_zero.metric import load_operators, operator_set
 from pruner_zero.metric.own_operators import OperatorFile
-from pruner_zero.model.loading import resolve_device
-from pruner_zero.model.methods import resolve_method
-from pruner_zero.model.obs_update import NO_HOST
 from pruner_zero.model.perplexity import check_dense
-from pruner_zero.model.placement import check_memory
-from pruner_zero.model.prune import UPDATES
-from pruner_zero.model.sparsity import NofM, SparsityPattern, Unstructured, parse_sparsity
+from pruner_zero.model.sparsity import SparsityPattern, Unstructured
 from pruner_zero.provenance import device_name, provenance
 from pruner_zero.search.algorithms import SearchAlgorithm, make_algorithm
-from pruner_zero.search.config import check_scopes, check_simplification
 from pruner_zero.search.driver import Evaluator, Progress, observed_by, run_search
 from pruner_zero.search.flight import Flight
 from pruner_zero.search.run_folder import RunFolder
-from pruner_zero.tracking import SearchTracking, check_tracker, track
+from pruner_zero.tracking import SearchTracking, track
 
 HELP = """\
 pruner-zero search: evolve a pruning metric by genetic programming
@@ -75,7 +70,9 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   fitness=quick|full         windows of text on which every candidate is evaluated
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
   fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
-  fitness.update=obs             SparseGPT's weight update follows every candidate's masks
+  fitness.update=obs|adaptive    SparseGPT's weight update follows every candidate's masks, or
+                                 candidates choose while it goes on, as SparseGPT does
+  test.mode=one_shot|sequential  how the metrics of the final table prune
   fitness.compile=true           torch.compile the decoder (fitness.score_memory: see conf/fitness)
   ledger=null|FILE|off       evaluations known from earlier runs are not computed again
   workers=local|ray          candidates one after another, or on Ray actors, one per GPU:
@@ -123,7 +120,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     began = time.monotonic()
     display = display or Display()
     own = load_operators(list(cfg.operator_files))
-    patterns = _checked(cast(SearchCommandConfig, OmegaConf.to_object(cfg)))
+    patterns = checked(cast(SearchCommandConfig, OmegaConf.to_object(cfg)))
     if finished(cfg, output):
         display.say(f"{output} is finished already")
         return RunFolder(output)
@@ -216,9 +213,17 @@ def _conclude(
         )
     picks = validate(places, ranking[: config.validation.candidates], display)
     results = {
-        "table": measure_tests(places, config.test.baselines, picks[0], display),
+        "table": measure_tests(
+            places,
+            config.test.baselines,
+            picks[0],
+            display,
+            config.fitness.update,
+            config.test.mode,
+        ),
         "test": {
             "split": "test",
+            "mode": config.test.mode,
             "corpora": {name: list(ids.shape) for name, ids in places[0].tests.items()},
             "corpus_sha256": bench.corpus.fingerprint,
         },
@@ -241,52 +246,6 @@ def _conclude(
     write_json(folder.results, results)
     present(results, folder, picks[0], display)
     return results
-
-
-def _checked(config: SearchCommandConfig) -> list[SparsityPattern]:
-    """Find every mistake that can be found before a file is read."""
-    config.search.check()
-    config.fitness.racing.check()
-    check_simplification(config.simplify)
-    check_tracker(config.tracker)
-    _check_update(config)
-    check_workers(config.workers, config.device, config.memory)
-    operator_set(config.operators)
-    terminal_set(config.terminals)
-    for name in config.test.baselines:
-        resolve_method(name)
-    for group in ("calibration", "fitness", "validation", "test"):
-        part = getattr(config, group)
-        for key in ("sequences", "windows", "length", "candidates"):
-            value = getattr(part, key, None)
-            least = 2 if key == "length" else 1
-            if value is not None and value < least:
-                raise UserError(f"{group}.{key} must be at least {least}")
-    check_memory(config.memory)
-    if config.fitness.score_memory < 0:
-        raise UserError("fitness.score_memory must be at least 0")
-    if config.device != "auto":
-        resolve_device(config.device)
-    if config.fitness.sparsity and config.scope:
-        raise UserError("scope is for one sparsity: drop it or fitness.sparsity")
-    wanted = config.fitness.sparsity or [config.sparsity]
-    patterns = [parse_sparsity(text, config.scope) for text in wanted]
-    if len(set(patterns)) < len(patterns):
-        raise UserError("fitness.sparsity names a sparsity twice")
-    if all(isinstance(pattern, NofM) for pattern in patterns):
-        check_scopes(config.search, patterns[0])
-    return patterns
-
-
-def _check_update(config: SearchCommandConfig) -> None:
-    if (update := config.fitness.update) not in UPDATES:
-        raise UserError(f"unknown fitness.update '{update}': {suggest(update, UPDATES)}")
-    if update == "none":
-        return
-    if config.workers.kind != "local":
-        raise UserError("fitness.update=obs needs workers=local: Hessians are not sent to workers")
-    if config.memory == "blockwise":
-        raise UserError(NO_HOST)
 
 
 def _scope(patterns: Sequence[SparsityPattern]) -> str:

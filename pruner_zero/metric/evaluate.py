@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -12,12 +13,17 @@ from pruner_zero.metric.expression import Expression
 from pruner_zero.metric.operators import OPERATORS
 
 
-def evaluate(tree: Expression, terminals: Mapping[str, Tensor]) -> Tensor:
+def evaluate(
+    tree: Expression,
+    terminals: Mapping[str, Tensor],
+    known: Mapping[Expression, Tensor] = MappingProxyType({}),
+) -> Tensor:
     """Evaluate bottom-up; equal subtrees are computed once and freed after their last use.
 
     Args:
         tree: the expression.
         terminals: a tensor for every terminal in it, all of one floating dtype and device.
+        known: subtrees whose values are at hand.
 
     Returns:
         The value, of the smallest shape that its terminals broadcast to.
@@ -27,13 +33,13 @@ def evaluate(tree: Expression, terminals: Mapping[str, Tensor]) -> Tensor:
 
     def count(node: Expression) -> None:
         uses[node] += 1
-        if node not in counted:
+        if node not in counted and node not in known:
             counted.add(node)
             for child in node.children:
                 count(child)
 
     count(tree)
-    return _value(tree, terminals, uses, {})
+    return _value(tree, terminals, known, uses, {})
 
 
 # Not a closure inside `evaluate`: one that calls itself is a cycle and would hold the tensors until
@@ -41,16 +47,19 @@ def evaluate(tree: Expression, terminals: Mapping[str, Tensor]) -> Tensor:
 def _value(
     node: Expression,
     terminals: Mapping[str, Tensor],
+    known: Mapping[Expression, Tensor],
     uses: Counter[Expression],
     values: dict[Expression, Tensor],
 ) -> Tensor:
+    if node in known:
+        return known[node]
     if node not in values:
         if node.label in terminals:
             return terminals[node.label]
         if node.is_constant:
             reference = next(iter(terminals.values()))
             return torch.tensor(float(node.label), dtype=reference.dtype, device=reference.device)
-        arguments = [_value(child, terminals, uses, values) for child in node.children]
+        arguments = [_value(child, terminals, known, uses, values) for child in node.children]
         result: Tensor = OPERATORS[node.label].function(*arguments)
         if uses[node] == 1:
             return result

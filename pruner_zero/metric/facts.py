@@ -14,6 +14,18 @@ _STAYS_WITHIN_ONE = ("neg", "abs", "sqr", "pow", "sqrt", "skp", "rowmean", "rowr
                      "colmean", "colrms", "colmax", "layermean", "layerrms")  # fmt: skip
 
 
+_POINTWISE = frozenset({"add", "sub", "mul", "ratio", "sqr", "pow", "neg", "abs", "log", "exp",
+                        "sqrt", "tanh", "skp", "min", "max", "power"})  # fmt: skip
+
+
+def is_pointwise(tree: Expression) -> bool:
+    """Whether the root's value at a weight needs its arguments at that weight alone.
+
+    A terminal or constant does; of a user's own operators it is not known, which counts as no.
+    """
+    return not tree.children or tree.label in _POINTWISE
+
+
 @lru_cache(maxsize=65536)
 def is_non_negative(tree: Expression) -> bool:
     """Whether the value can never be negative; the terminals never are."""

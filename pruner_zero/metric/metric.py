@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pruner_zero.errors import UserError, suggest
+from pruner_zero.metric.column_scores import ColumnScores
 from pruner_zero.metric.evaluate import evaluate
 from pruner_zero.metric.expression import Expression
 from pruner_zero.metric.json_tree import (
@@ -122,6 +123,14 @@ class Metric:
             raise UserError(f"the metric {self} needs {', '.join(missing)}: measure statistics")
         values = {name: value.to(dtype) for name, value in given.items() if value is not None}
         return evaluate(self.expression, values).expand(W.shape)
+
+    def column_scores(self, values: Mapping[str, Tensor]) -> ColumnScores:
+        """Return what scores columns of a layer whose weights change.
+
+        Args:
+            values: every terminal but W that the metric reads, by name, in float32.
+        """
+        return ColumnScores(self.expression, values)
 
     def __str__(self) -> str:
         return str(self.expression)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from pruner_zero.model.accumulators import InputStatistics
+from pruner_zero.model.adaptive import adaptively_pruned
 from pruner_zero.model.flow import BlockFlow
 from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import LayerMask, prune_masks
+from pruner_zero.model.obs_update import inverted
 from pruner_zero.model.pruning import DenseWeights, zero_weights
 from pruner_zero.model.scoring import Scoring, scorer
 from pruner_zero.model.sparsegpt import reconstruct, sparsegpt
@@ -31,7 +33,8 @@ class Plan:
         metric: the score; None for SparseGPT's own choice.
         patterns: block → its sparsity.
         statistics: of the dense model, as far as the metric needs them.
-        obs: update the remaining weights.
+        update: ``none``, ``obs`` (the remaining weights are updated) or ``adaptive`` (the metric
+            chooses while they are).
         weights: where scores of the dense model read them; by default from the layers as they are.
     """
 
@@ -39,7 +42,7 @@ class Plan:
     metric: Scoring | None
     patterns: Mapping[int, SparsityPattern]
     statistics: Statistics
-    obs: bool
+    update: str
     weights: DenseWeights | None = None
 
     def blocks(self) -> Iterator[tuple[int, list[PrunableLayer]]]:
@@ -73,6 +76,8 @@ def prune_through_blocks(
     and the pruned block runs once more to feed the next one (two runs of every block). One shot:
     the dense activations flow on, all statistics are the dense model's (one run of every block).
 
+    With the adaptive update there are no masks before the sweep that makes them.
+
     Args:
         model: the model, dense.
         plan: what to do.
@@ -86,7 +91,8 @@ def prune_through_blocks(
     """
     flow = BlockFlow(model, ids)
     members_of = dict(plan.blocks())
-    dense_masks = plan.masks() if plan.metric is not None and not sequential else iter(())
+    given = plan.metric is not None and not sequential and plan.update != "adaptive"
+    dense_masks = plan.masks() if given else iter(())
     for index in range(len(flow.blocks)):
         with flow.chain.visit(index, keep=True):
             _prune_block(flow, index, members_of.get(index, []), plan, sequential, dense_masks)
@@ -104,22 +110,33 @@ def _prune_block(
 ) -> None:
     """Prune one block, which is on the device, and let the sequences flow through it."""
     measured = plan.metric.terminals if plan.metric is not None and sequential else frozenset()
-    inputs = InputStatistics(members, measured, hessians=plan.obs)
+    inputs = InputStatistics(members, measured, hessians=plan.update != "none")
     with inputs:
         flow.run(index, keep=not sequential)
+    statistics = plan.statistics.with_values(inputs.result()) if sequential else plan.statistics
     if plan.metric is None:
         for layer in members:
             hessian = inputs.hessians.matrix(layer)
             pattern = plan.patterns[index]
             layer.weight.copy_(sparsegpt(layer.weight, hessian, pattern, layer.name))
+    elif plan.update == "adaptive":
+        inverses = inverted(inputs.hessians)
+        for layer in members:
+            weight, _ = adaptively_pruned(
+                layer,
+                layer.weight,
+                inverses[layer.name],
+                plan.metric,
+                statistics,
+                plan.patterns[index],
+            )
+            layer.weight.copy_(weight)
     elif members:
         masks: Iterable[LayerMask] = islice(dense_masks, len(members))
         if sequential:
-            current = plan.statistics.with_values(inputs.result())
-            score = scorer(plan.metric, current)
-            masks = prune_masks(members, score, plan.patterns[index])
+            masks = prune_masks(members, scorer(plan.metric, statistics), plan.patterns[index])
         for layer, mask in masks:
-            if plan.obs:
+            if plan.update == "obs":
                 hessian = inputs.hessians.matrix(layer)
                 layer.weight.copy_(reconstruct(layer.weight, hessian, mask, layer.name))
             else:

@@ -1,4 +1,4 @@
-"""The OBS update of a whole dense model, ready for one mask after another.
+"""The OBS update of a whole dense model, ready for one mask, or one metric, after another.
 
 SparseGPT's reconstruction (`sparsegpt.mended`) needs a factor of each layer's inverse Hessian. The
 factors depend on the dense model and the calibration text alone: made once, they leave the sweeps
@@ -7,20 +7,24 @@ as the cost of a candidate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pruner_zero.errors import UserError
 from pruner_zero.model.accumulators import Hessians
+from pruner_zero.model.adaptive import adaptively_pruned, check_adaptive
 from pruner_zero.model.flow import BlockFlow
 from pruner_zero.model.head import CausalHead
 from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
 from pruner_zero.model.modes import evaluation_mode
+from pruner_zero.model.pruning import DenseWeights, UpdatedLayer
+from pruner_zero.model.scoring import Scoring, check_measured
 from pruner_zero.model.sparsegpt import InverseHessian, mended
-from pruner_zero.model.statistics import check_ids
+from pruner_zero.model.sparsity import SparsityPattern
+from pruner_zero.model.statistics import Statistics, check_ids
 
 Progress = Callable[[int, int], None]
 NO_HOST = (
@@ -37,20 +41,30 @@ class ObsUpdate:
 
     Args:
         inverses: layer name → the inverse of its Hessian.
+        adaptive: the metric chooses while the weights are updated, see `adaptive`; else the masks
+            are given.
     """
 
-    def __init__(self, inverses: Mapping[str, InverseHessian]) -> None:
+    def __init__(self, inverses: Mapping[str, InverseHessian], adaptive: bool = False) -> None:
         self._inverses = dict(inverses)
+        self.adaptive = adaptive
 
     @classmethod
     @torch.no_grad()
-    def measure(cls, model: nn.Module, ids: Tensor, progress: Progress | None = None) -> ObsUpdate:
+    def measure(
+        cls,
+        model: nn.Module,
+        ids: Tensor,
+        progress: Progress | None = None,
+        adaptive: bool = False,
+    ) -> ObsUpdate:
         """Measure the Hessians of a dense model, as one-shot pruning does, and invert them.
 
         Args:
             model: dense, with all its blocks on one device.
             ids: [N, L] int64 calibration sequences.
             progress: called with (blocks done, blocks).
+            adaptive: see the class.
 
         Raises:
             UserError: blocks on the host, ids that do not fit the model, an architecture that
@@ -68,10 +82,10 @@ class ObsUpdate:
                 hessians = Hessians(members)
                 with hessians:
                     flow.run(index, keep=True)
-                inverses |= _inverted(hessians)
+                inverses |= inverted(hessians)
                 if progress:
                     progress(index + 1, len(flow.blocks))
-        return cls(inverses)
+        return cls(inverses, adaptive)
 
     @property
     def size(self) -> int:
@@ -92,8 +106,39 @@ class ObsUpdate:
         """
         return mended(weight, self._inverses[layer.name], mask)
 
+    def choose(
+        self, metric: Scoring, statistics: Statistics, pattern: SparsityPattern, dense: DenseWeights
+    ) -> Iterator[UpdatedLayer]:
+        """Let a metric choose while the weights are updated, layer by layer.
 
-def _inverted(hessians: Hessians) -> dict[str, InverseHessian]:
+        Args:
+            metric: the score.
+            statistics: of the model that was measured.
+            pattern: see `adaptively_pruned`.
+            dense: the model's layers and their dense weights.
+
+        Yields:
+            Each layer with its mask, bool [out, in], and its pruned and updated weight.
+
+        Raises:
+            UserError: a scope wider than a layer, or a terminal that was not measured.
+            InvalidScores: the metric gives NaN, infinite or constant scores.
+        """
+        check_adaptive(pattern)
+        check_measured(metric, statistics)
+        for layer in dense.layers:
+            weight, mask = adaptively_pruned(
+                layer,
+                dense.weight(layer),
+                self._inverses[layer.name],
+                metric,
+                statistics,
+                pattern,
+            )
+            yield layer, mask, weight
+
+
+def inverted(hessians: Hessians) -> dict[str, InverseHessian]:
     """The inverse for each layer; layers that share a Hessian share it too."""
     known: dict[int, InverseHessian] = {}
     found = {}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pruner_zero.errors import UserError, suggest
 from pruner_zero.model.accumulators import INPUT_TERMINALS
+from pruner_zero.model.adaptive import check_adaptive
 from pruner_zero.model.block_pruning import Plan, prune_through_blocks
 from pruner_zero.model.gradient_accumulators import GRADIENT_TERMINALS
 from pruner_zero.model.head import CausalHead
@@ -28,7 +29,8 @@ from pruner_zero.model.sparsity import NofM, SparsityPattern, Unstructured
 from pruner_zero.model.statistics import Statistics, check_ids, measure_statistics
 
 Mode = Literal["sequential", "one_shot"]
-Update = Literal["none", "obs"]
+Update = Literal["none", "obs", "adaptive"]
+MODES: tuple[str, ...] = get_args(Mode)
 UPDATES: tuple[str, ...] = get_args(Update)
 Allocation = Literal["uniform", "owl"]
 Progress = Callable[[int, int], None]
@@ -66,7 +68,9 @@ def prune(
             the sequential flow of metrics that read X, M, V or H, and for updates.
         statistics: of the dense model; what is missing is measured on ``calibration``.
         mode: ``"sequential"`` or ``"one_shot"``.
-        update: ``"obs"`` mends the remaining weights with SparseGPT's reconstruction.
+        update: ``"obs"`` mends the remaining weights with SparseGPT's reconstruction;
+            ``"adaptive"`` has the metric choose while they are mended, as SparseGPT chooses, see
+            `adaptively_pruned`.
         scope: ``row``, ``layer``, ``block`` or ``model``; by default the method's own.
         allocation: ``"owl"`` gives every block its own sparsity by its share of outliers.
         progress: called with (blocks done, blocks) when the model goes block by block.
@@ -85,9 +89,9 @@ def prune(
     check_options(resolved, pattern, mode, update, allocation)
     layers = prunable_layers(model)
     pattern.check(layers)
-    obs = update == "obs" or resolved.metric is None
+    updated = update if resolved.metric is not None else "obs"
     sequential = mode == "sequential"
-    flows = obs or (sequential and bool(resolved.reads & INPUT_TERMINALS))
+    flows = updated != "none" or (sequential and bool(resolved.reads & INPUT_TERMINALS))
     wanted = resolved.reads_of_dense(mode) | ({"X"} if allocation == "owl" else set())
     if calibration is not None:
         check_ids(CausalHead.of(model), calibration)
@@ -97,7 +101,7 @@ def prune(
     patterns = _allocate(layers, pattern, complete, allocation)
     hosted = hosted_blocks(model)
     weights = HostedWeights(hosted, layers) if hosted else None
-    plan = Plan(layers, resolved.metric, patterns, complete, obs, weights)
+    plan = Plan(layers, resolved.metric, patterns, complete, updated, weights)
     with torch.no_grad(), evaluation_mode(model):
         if flows and calibration is not None:
             prune_through_blocks(model, plan, calibration, sequential, progress)
@@ -108,7 +112,7 @@ def prune(
         str(pattern),
         _scope_name(resolved, pattern),
         mode,
-        "obs" if obs else "none",
+        updated,
         allocation,
         time.perf_counter() - started,
         count_zeros(layers),
@@ -124,24 +128,26 @@ def check_options(
         method: the resolved method.
         pattern: the sparsity, with its scope.
         mode: ``"sequential"`` or ``"one_shot"``.
-        update: ``"none"`` or ``"obs"``.
+        update: ``"none"``, ``"obs"`` or ``"adaptive"``.
         allocation: ``"uniform"`` or ``"owl"``.
 
     Raises:
         UserError: says which option and what to write instead.
     """
     options = (
-        ("mode", mode, ("sequential", "one_shot")),
+        ("mode", mode, MODES),
         ("update", update, UPDATES),
         ("allocation", allocation, ("uniform", "owl")),
     )
     for name, value, known in options:
         if value not in known:
             raise UserError(f"unknown {name} '{value}': {suggest(value, known)}")
+    if update == "adaptive" and method.metric is not None:
+        check_adaptive(pattern)
     wide = isinstance(pattern, Unstructured) and pattern.scope == "model"
     if allocation == "owl" and (wide or isinstance(pattern, NofM)):
         raise UserError("OWL sets a sparsity per block: use a ratio with scope row, layer or block")
-    needs_activations = bool(method.reads & INPUT_TERMINALS) or update == "obs"
+    needs_activations = bool(method.reads & INPUT_TERMINALS) or update != "none"
     if wide and mode == "sequential" and needs_activations:
         raise UserError(
             "scope 'model' compares all blocks before any is pruned: use mode 'one_shot'"

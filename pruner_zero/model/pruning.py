@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from pruner_zero.model.masks import LayerMask
 
 Mend: TypeAlias = Callable[[PrunableLayer, Tensor, Tensor], Tensor]
 """Gives a layer's pruned and updated weight, [out, in], for its dense weight and its mask."""
+UpdatedLayer: TypeAlias = tuple[PrunableLayer, Tensor, Tensor]
+"""A layer with its mask and its pruned and updated weight, both [out, in]."""
+_Item = TypeVar("_Item", LayerMask, UpdatedLayer)
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -31,6 +34,15 @@ def apply_masks(masks: Iterable[LayerMask]) -> int:
     for layer, mask in masks:
         mask = mask.to(layer.weight.device)
         zero_weights(layer.weight.detach(), mask)
+        count += int(torch.count_nonzero(mask))
+    return count
+
+
+@torch.no_grad()
+def _replace(updated: Iterable[UpdatedLayer]) -> int:
+    count = 0
+    for layer, mask, weight in updated:
+        layer.weight.copy_(weight)
         count += int(torch.count_nonzero(mask))
     return count
 
@@ -87,25 +99,43 @@ class DenseWeights:
         Yields:
             Number of weights set to zero.
         """
+        if mend is None:
+            with self._borrowed(masks, apply_masks) as count:
+                yield count
+            return
+        updated = ((layer, mask, mend(layer, self.weight(layer), mask)) for layer, mask in masks)
+        with self.replaced(updated) as count:
+            yield count
+
+    @contextmanager
+    def replaced(self, updated: Iterable[UpdatedLayer]) -> Iterator[int]:
+        """As `pruned`, with the weights that take the place of the dense ones.
+
+        Args:
+            updated: layers, bool masks [out, in] and weights [out, in]; may be a stream.
+
+        Yields:
+            Number of weights set to zero.
+        """
+        with self._borrowed(updated, _replace) as count:
+            yield count
+
+    @contextmanager
+    def _borrowed(
+        self, stream: Iterable[_Item], change: Callable[[Iterable[_Item]], int]
+    ) -> Iterator[int]:
+        """Change the layers that begin the stream's items; they are dense again afterwards."""
         touched: list[PrunableLayer] = []
 
-        def noted() -> Iterator[LayerMask]:
-            for layer, mask in masks:
-                touched.append(layer)
-                yield layer, mask
+        def noted() -> Iterator[_Item]:
+            for item in stream:
+                touched.append(item[0])
+                yield item
 
         try:
-            yield apply_masks(noted()) if mend is None else self._mended(noted(), mend)
+            yield change(noted())
         finally:
             self.restore(touched)
-
-    @torch.no_grad()
-    def _mended(self, masks: Iterable[LayerMask], mend: Mend) -> int:
-        count = 0
-        for layer, mask in masks:
-            layer.weight.copy_(mend(layer, self.weight(layer), mask))
-            count += int(torch.count_nonzero(mask))
-        return count
 
     def to(self, device: torch.device | str) -> None:
         """Keep the dense weights on another device."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from pruner_zero.errors import UserError
 from pruner_zero.metric import TERMINALS
+from pruner_zero.metric.column_scores import ColumnScores
 from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import Score
 from pruner_zero.model.pruning import DenseWeights
@@ -24,6 +26,9 @@ class Scoring(Protocol):
 
     def score(self, W: Tensor, **others: Tensor) -> Tensor:
         """Score per weight, [out, in] float32, from W [out, in] and what else is read, by name."""
+
+    def column_scores(self, values: Mapping[str, Tensor]) -> ColumnScores:
+        """Scores of columns while the weights change; only the adaptive update asks for it."""
 
 
 def scorer(metric: Scoring, statistics: Statistics, dense: DenseWeights | None = None) -> Score:
@@ -44,21 +49,36 @@ def scorer(metric: Scoring, statistics: Statistics, dense: DenseWeights | None =
         UserError: the metric reads a terminal that was not measured; when called: statistics of
             another model (missing layer, other shape).
     """
+    check_measured(metric, statistics)
+
+    def score(layer: PrunableLayer) -> Tensor:
+        weight = dense.weight(layer) if dense else layer.weight.detach()
+        W = weight.float().abs()
+        return metric.score(W, **terminals_of(metric, statistics, layer, W.device))
+
+    return score
+
+
+def check_measured(metric: Scoring, statistics: Statistics) -> None:
+    """Refuse a metric that reads what was not measured.
+
+    Raises:
+        UserError: names the terminals.
+    """
     missing = sorted(metric.terminals - statistics.terminals())
     if missing:
         raise UserError(
             f"the metric reads {', '.join(missing)}, which was not measured: "
             f"measure_statistics(model, ids, terminals={missing}) measures it"
         )
-    others = sorted(metric.terminals - {"W"})
 
-    def score(layer: PrunableLayer) -> Tensor:
-        weight = dense.weight(layer) if dense else layer.weight.detach()
-        W = weight.float().abs()
-        values = {name: terminal_of(statistics, layer, name).to(W.device) for name in others}
-        return metric.score(W, **values)
 
-    return score
+def terminals_of(
+    metric: Scoring, statistics: Statistics, layer: PrunableLayer, device: torch.device
+) -> dict[str, Tensor]:
+    """What a metric reads of one layer beside W, by name, in float32 on a device."""
+    names = sorted(metric.terminals - {"W"})
+    return {name: terminal_of(statistics, layer, name).to(device) for name in names}
 
 
 def terminal_of(statistics: Statistics, layer: PrunableLayer, name: str) -> Tensor:

@@ -22,7 +22,8 @@ _COLUMNS = 128
 _STEP = 16
 _DAMPING = 0.01
 _MORE_DAMPING = 0.1
-_Choose = Callable[[Tensor, slice], Tensor]
+Choose = Callable[[Tensor, slice], Tensor]
+"""Which of some columns' weights go, bool [out, columns]; what it is given is the caller's say."""
 
 
 class Hessian:
@@ -138,9 +139,8 @@ def reconstruct(weight: Tensor, hessian: Tensor, mask: Tensor, name: str = "the 
 def mended(weight: Tensor, inverse: InverseHessian, mask: Tensor) -> Tensor:
     """As `reconstruct`, but for rounding, in less time and with a Hessian that is inverted already.
 
-    The errors of 16 columns are paid together by the rest of their block. The result differs from
-    the original's in the last bits, which nothing downstream depends on when the Hessians are the
-    dense model's.
+    The result differs from the original's in the last bits, which nothing downstream depends on
+    when the Hessians are the dense model's.
 
     Args:
         weight: [out, in].
@@ -150,22 +150,51 @@ def mended(weight: Tensor, inverse: InverseHessian, mask: Tensor) -> Tensor:
     Returns:
         The pruned and updated weight, [out, in] float32, zero wherever the mask is True.
     """
+    return swept(weight, inverse, lambda _, columns: mask[:, columns])[0]
+
+
+@torch.no_grad()
+def swept(
+    weight: Tensor, inverse: InverseHessian, choose: Choose, group: int = 1, often: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Go through the columns from left to right and ask, as they come, which weights go.
+
+    The errors of 16 columns are paid together by the rest of their block of 128, and those of a
+    block by the columns after it.
+
+    Args:
+        weight: [out, in].
+        inverse: of the layer's Hessian.
+        choose: given the weights as the sweep has left them, [out, in] float32 with zeros where
+            they were pruned, and which columns are next: bool [out, columns], True where pruned.
+        group: columns that are chosen together: M of N:M.
+        often: ask for 16 columns at a time (rounded down to whole groups); else for a block, whose
+            first columns have then no say in the choice of its last.
+
+    Returns:
+        The pruned and updated weight, [out, in] float32, and its mask, bool [out, in].
+    """
     upper, count = inverse.upper, weight.shape[1]
-    lost = mask.t().contiguous()
-    columns = weight.detach().t().float().contiguous()
-    columns.masked_fill_(inverse.dead.unsqueeze(1), 0)
-    share = lost.float().div_(upper.diagonal().unsqueeze(1))
-    errors = torch.empty_like(columns)
-    for start in range(0, count, _COLUMNS):
-        stop = min(start + _COLUMNS, count)
-        for first in range(start, stop, _STEP):
-            end = min(first + _STEP, stop)
+    width, step = (max(1, size // group) * group for size in (_COLUMNS, _STEP))
+    columns = torch.empty(weight.shape[::-1], dtype=torch.float32, device=weight.device)
+    columns.copy_(weight.detach().t()).masked_fill_(inverse.dead.unsqueeze(1), 0)
+    lost = torch.empty_like(columns, dtype=torch.bool)
+    share, errors = torch.empty_like(columns), torch.empty_like(columns)
+    for start in range(0, count, width):
+        stop = min(start + width, count)
+        for first in range(start, stop, step):
+            end = min(first + step, stop)
+            if often or first == start:
+                asked = slice(first, end if often else stop)
+                lost[asked] = choose(columns.t(), asked).t()
+                torch.div(lost[asked], upper.diagonal()[asked].unsqueeze(1), out=share[asked])
             for i in range(first, end):
                 error = torch.mul(columns[i], share[i], out=errors[i])
                 columns[i + 1 : end].addcmul_(upper[i, i + 1 : end, None], error, value=-1)
+            columns[first:end].masked_fill_(lost[first:end], 0)
             _pay(columns, errors, upper, slice(first, end), slice(end, stop))
         _pay(columns, errors, upper, slice(start, stop), slice(stop, count))
-    return columns.masked_fill_(lost, 0).t()
+    return columns.t(), lost.t()
 
 
 def _pay(columns: Tensor, errors: Tensor, upper: Tensor, done: slice, later: slice) -> None:
@@ -234,7 +263,7 @@ def _revived(hessian: Tensor) -> Tensor:
 def _sweep(
     weight: Tensor,
     inverse: InverseHessian,
-    choose: _Choose | None = None,
+    choose: Choose | None = None,
     groups: NofM | None = None,
 ) -> Tensor:
     """Go through the columns from left to right; each error is paid by the columns after it.

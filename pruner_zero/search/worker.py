@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from pruner_zero.model.obs_update import NO_HOST, ObsUpdate
 from pruner_zero.model.packed import kept
 from pruner_zero.model.perplexity import negative_log_likelihoods, perplexity_of
 from pruner_zero.model.placement import place, with_room
-from pruner_zero.model.pruning import DenseWeights
+from pruner_zero.model.pruning import DenseWeights, UpdatedLayer
 from pruner_zero.model.scoring import scorer
 from pruner_zero.model.sparsity import SparsityPattern, Unstructured, with_scope
 from pruner_zero.model.statistics import Statistics
@@ -32,6 +33,7 @@ from pruner_zero.search.ledger import LossStore
 from pruner_zero.search.racing import Race, RacingConfig, Rival, estimated_nll, race
 
 WHOLE = RacingConfig(enabled=False)
+_Item = TypeVar("_Item", LayerMask, UpdatedLayer)
 
 
 class FitnessWorker:
@@ -179,13 +181,39 @@ class FitnessWorker:
     ) -> float:
         if metric is None:
             return _perplexity(self._losses(ids), ids)
-        score = scorer(metric, self.statistics, self.dense)
-        masks = prune_masks(self.layers, score, with_scope(self.pattern, scope), self.room)
         try:
-            with self.dense.pruned(masks, mend):
+            with self._pruned(metric, with_scope(self.pattern, scope), mend):
                 return _perplexity(self._losses(ids), ids)
         except InvalidScores:
             return float("inf")
+
+    def _pruned(
+        self,
+        metric: Metric,
+        pattern: SparsityPattern,
+        mend: ObsUpdate | None,
+        note: Callable[[str, Tensor], None] = lambda *_: None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> AbstractContextManager[int]:
+        """The model pruned by a metric inside a ``with`` block.
+
+        Args:
+            metric: the metric.
+            pattern: what is pruned.
+            mend: the update, if any.
+            note: is told every layer's name and mask.
+            wanted: asked before an update of given masks, which is dear: False leaves the model
+                as it is.
+        """
+        if mend is not None and mend.adaptive:
+            chosen = mend.choose(metric, self.statistics, pattern, self.dense)
+            return self.dense.replaced(_noted(chosen, note))
+        score = scorer(metric, self.statistics, self.dense)
+        masks = _noted(prune_masks(self.layers, score, pattern, self.room), note)
+        if mend is None:
+            return self.dense.pruned(masks)
+        masks = kept(masks)
+        return self.dense.pruned(masks if wanted() else (), mend)
 
     def scope_for(self, scope: str | None) -> str | None:
         """The scope that counts here: an individual's own, but none where N:M has its groups."""
@@ -225,20 +253,11 @@ class FitnessWorker:
         start = time.perf_counter()
         digest = MaskDigest()
 
-        def digested() -> Iterator[LayerMask]:
-            score = scorer(metric, self.statistics, self.dense)
-            for layer, mask in prune_masks(self.layers, score, pattern, self.room):
-                digest.update(layer.name, mask)
-                yield layer, mask
+        def is_new() -> bool:
+            return self.known.by_digest(digest.hexdigest()) is None
 
         try:
-            masks: Iterable[LayerMask] = digested()
-            if self.update is not None:
-                # The update is dear: first it is settled whether the masks are known.
-                masks = kept(masks)
-                if (again := self.known.by_digest(digest.hexdigest())) is not None:
-                    return again
-            with self.dense.pruned(masks, self.update):
+            with self._pruned(metric, pattern, self.update, digest.update, is_new):
                 identity = digest.hexdigest()
                 if (again := self.known.by_digest(identity)) is not None:
                     return again
@@ -300,6 +319,12 @@ class FitnessWorker:
     def _losses(self, ids: Tensor) -> list[float]:
         nll, _ = negative_log_likelihoods(self.model, ids, window=ids.shape[1], head=self.head)
         return [float(value) for value in nll]
+
+
+def _noted(items: Iterator[_Item], note: Callable[[str, Tensor], None]) -> Iterator[_Item]:
+    for item in items:
+        note(item[0].name, item[1])
+        yield item
 
 
 def _perplexity(losses: Sequence[float], ids: Tensor) -> float:

@@ -98,7 +98,8 @@ def test_wide_formulas_measure_what_they_read(arguments, tmp_path, capsys):
     ("extra", "message"),
     [
         (["methods=[wnda]"], "did you mean 'wanda'"),
-        (["methods=[wanda+sgd]"], "only update is +obs"),
+        (["methods=[wanda+sgd]"], "after the + choose from: adaptive, obs"),
+        (["methods=[wanda+abs]"], "did you mean 'obs'"),
         (["methods=[wanda@modl]"], "did you mean 'model'"),
         (["methods=[sparsegpt@row]"], "drop the scope"),
         (["methods=[]"], "at least one method"),

@@ -19,6 +19,12 @@ def run(*arguments: str) -> int:
     ("arguments", "message"),
     [
         (["fitness.update=obz"], "did you mean 'obs'"),
+        (["fitness.update=adaptive", "workers=ray"], "workers=local"),
+        (["fitness.update=adaptive", "search.scopes=[row,model]"], "use scope row or layer"),
+        (["fitness.update=adaptive", "search.seeds=['mul(W,G)@block']"], "use scope row or layer"),
+        (["fitness.update=adaptive", "test.baselines=[pz-power-50]"], "use scope row or layer"),
+        (["test.mode=sequentially"], "did you mean 'sequential'"),
+        (["test.mode=sequential", "scope=model"], "test.mode=one_shot"),
         (["fitness.update=obs", "memory=blockwise"], "memory=resident"),
         (["fitness.update=obs", "workers=ray"], "workers=local"),
     ],
@@ -86,6 +92,38 @@ def test_a_search_whose_candidates_are_updated(tiny_arguments, tmp_path, capsys)
     assert "other values of fitness.update" in capsys.readouterr().err
     assert main(["show", f"metric={folder}"]) == 0
     assert str(Metric.from_json(folder / "best_metric.json")) in capsys.readouterr().out
+
+
+def test_a_search_whose_candidates_choose_while_they_are_updated(
+    tiny_arguments, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("pruner_zero.model.sparsegpt._COLUMNS", 16)  # several blocks per layer
+    quick = [*tiny_arguments, "sparsity=2:4", "search.generations=1", "test.mode=sequential"]
+    assert run(*quick, "fitness.update=adaptive", "test.baselines=[wanda,sparsegpt]") == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    values = {row["method"]: row["test_perplexity"]["files"] for row in results["table"]}
+    assert list(values) == ["dense", "wanda", "sparsegpt", "wanda+adaptive",
+                            "best of this search+adaptive"]  # fmt: skip
+    assert results["best"]["update"] == "adaptive" and results["test"]["mode"] == "sequential"
+    printed = capsys.readouterr().out
+    told = next(one for one in printed.splitlines() if one.startswith("prune with"))
+    assert "update=adaptive mode=sequential" in told
+
+    # Other commands prune as the table did.
+    text = next(one for one in tiny_arguments if one.startswith("corpus.files"))
+    cache = next(one for one in tiny_arguments if one.startswith("cache="))
+    settings = ["model=random-tiny", "corpus=files", text, cache, "device=cpu", "windows=4",
+                "length=64", "calibration.sequences=4", "calibration.length=64"]  # fmt: skip
+    pruned = tmp_path / "pruned"
+    assert main(["prune", *told.split()[2:], *settings, f"output={pruned}"]) == 0
+    found = json.loads((pruned / "pruning.json").read_text())["perplexity"]["pruned"]
+    assert found == pytest.approx(values["best of this search+adaptive"], rel=1e-4)
+    methods = "methods=[wanda+adaptive,sparsegpt]"
+    cells = ["sparsity=[2:4]", "seeds=[0]", "mode=sequential", f"output={tmp_path / 'cells'}"]
+    assert main(["compare", methods, *cells, *settings]) == 0
+    for line in (tmp_path / "cells" / "cells.jsonl").read_text().splitlines():
+        cell = json.loads(line)
+        assert cell["perplexity"] == pytest.approx(values[cell["method"]], rel=1e-4)
 
 
 def test_another_calibration_is_another_context(tiny_arguments, tmp_path):

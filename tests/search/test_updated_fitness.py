@@ -26,6 +26,8 @@ PATTERNS = [NofM(2, 4), Unstructured(0.5), Unstructured(0.5, "model")]
 class Counting:
     """An update that counts the layers it is asked for, and fails at one if told to."""
 
+    adaptive = False
+
     def __init__(self, update, failing=None):
         self.update, self.failing, self.layers = update, failing, 0
 
@@ -76,6 +78,52 @@ def test_fitness_is_the_perplexity_after_one_shot_pruning_with_the_update(
     assert plain != pytest.approx(expected, rel=1e-3)
     assert worker.perplexity(metric, IDS, update=False) == pytest.approx(plain, rel=1e-5)
     assert same(before, weights(model))
+
+
+@pytest.mark.parametrize("pattern", [NofM(2, 4), Unstructured(0.5), Unstructured(0.5, "layer")])
+@pytest.mark.parametrize("name", ["wanda", "pruner-zero"])
+def test_fitness_of_a_metric_that_chooses_while_it_updates(
+    model, statistics, monkeypatch, pattern, name
+):
+    monkeypatch.setattr("pruner_zero.model.sparsegpt._COLUMNS", 16)  # several blocks per layer
+    metric = Metric.named(name)
+    other = random_tiny()[0]
+    report = prune(
+        other, metric, pattern, calibration=CALIBRATION, mode="one_shot", update="adaptive"
+    )
+    assert report.update == "adaptive" and report.zeros == report.weights // 2
+    expected = perplexity(other, IDS)
+    update = ObsUpdate.measure(model, CALIBRATION, adaptive=True)
+    worker = FitnessWorker(model, statistics, IDS, pattern, update=update)
+    before = weights(model)
+    found = worker.evaluate(metric)
+    assert found.perplexity == pytest.approx(expected, rel=1e-5)
+    assert same(before, weights(model))
+    assert worker.perplexity(metric, IDS) == pytest.approx(expected, rel=1e-5)
+    given = ObsUpdate.measure(model, CALIBRATION)
+    masked = FitnessWorker(model, statistics, IDS, pattern, update=given).evaluate(metric)
+    assert masked.digest != found.digest
+    # Other words with the same choices are the same candidate.
+    again = worker.evaluate(Metric.parse(f"mul(2.0, {metric})"))
+    assert again.known_by == "digest" and again.perplexity == found.perplexity
+
+
+@pytest.mark.parametrize(
+    ("formula", "reason"), [("sub(W, W)", "constant"), ("ratio(1e25, mul(W, 0.0))", "Inf")]
+)
+def test_scores_that_cannot_choose_are_a_result(model, statistics, formula, reason):
+    update = ObsUpdate.measure(model, CALIBRATION, adaptive=True)
+    worker = FitnessWorker(model, statistics, IDS, NofM(2, 4), update=update)
+    before = weights(model)
+    assert reason in str(worker.evaluate(Metric.parse(formula)).reason)
+    assert same(before, weights(model))
+
+
+def test_a_choice_while_updating_knows_no_wide_scope(model, statistics):
+    update = ObsUpdate.measure(model, CALIBRATION, adaptive=True)
+    worker = FitnessWorker(model, statistics, IDS, Unstructured(0.5, "model"), update=update)
+    with pytest.raises(UserError, match="use scope row or layer"):
+        worker.evaluate(Metric.named("wanda"))
 
 
 def test_the_model_is_dense_after_an_error_in_the_update(model, statistics, update):

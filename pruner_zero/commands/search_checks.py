@@ -1,0 +1,109 @@
+"""What a search's settings must satisfy, found before a file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pruner_zero.commands.schema import SearchCommandConfig
+from pruner_zero.commands.workers import check_workers
+from pruner_zero.errors import UserError, suggest
+from pruner_zero.metric import operator_set, terminal_set
+from pruner_zero.model.adaptive import check_adaptive
+from pruner_zero.model.loading import resolve_device
+from pruner_zero.model.methods import resolve_method
+from pruner_zero.model.obs_update import NO_HOST
+from pruner_zero.model.placement import check_memory
+from pruner_zero.model.prune import MODES, UPDATES
+from pruner_zero.model.sparsity import (
+    NofM,
+    SparsityPattern,
+    Unstructured,
+    parse_sparsity,
+    with_scope,
+)
+from pruner_zero.search.config import check_scopes, check_simplification
+from pruner_zero.tracking import check_tracker
+
+
+def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
+    """Find every mistake that can be found before a file is read.
+
+    Returns:
+        What is pruned: one sparsity, or those of a joint fitness.
+
+    Raises:
+        UserError: says which setting and what to write instead.
+    """
+    config.search.check()
+    config.fitness.racing.check()
+    check_simplification(config.simplify)
+    check_tracker(config.tracker)
+    check_workers(config.workers, config.device, config.memory)
+    operator_set(config.operators)
+    terminal_set(config.terminals)
+    for name in config.test.baselines:
+        resolve_method(name)
+    for group in ("calibration", "fitness", "validation", "test"):
+        part = getattr(config, group)
+        for key in ("sequences", "windows", "length", "candidates"):
+            value = getattr(part, key, None)
+            least = 2 if key == "length" else 1
+            if value is not None and value < least:
+                raise UserError(f"{group}.{key} must be at least {least}")
+    check_memory(config.memory)
+    if config.fitness.score_memory < 0:
+        raise UserError("fitness.score_memory must be at least 0")
+    if config.device != "auto":
+        resolve_device(config.device)
+    if config.fitness.sparsity and config.scope:
+        raise UserError("scope is for one sparsity: drop it or fitness.sparsity")
+    wanted = config.fitness.sparsity or [config.sparsity]
+    patterns = [parse_sparsity(text, config.scope) for text in wanted]
+    if len(set(patterns)) < len(patterns):
+        raise UserError("fitness.sparsity names a sparsity twice")
+    if all(isinstance(pattern, NofM) for pattern in patterns):
+        check_scopes(config.search, patterns[0])
+    _check_update(config, patterns)
+    _check_test_mode(config, patterns)
+    return patterns
+
+
+def _check_update(config: SearchCommandConfig, patterns: Sequence[SparsityPattern]) -> None:
+    if (update := config.fitness.update) not in UPDATES:
+        raise UserError(f"unknown fitness.update '{update}': {suggest(update, UPDATES)}")
+    if update == "none":
+        return
+    if config.workers.kind != "local":
+        raise UserError(
+            f"fitness.update={update} needs workers=local: Hessians are not sent to workers"
+        )
+    if config.memory == "blockwise":
+        raise UserError(NO_HOST)
+    if update == "adaptive":
+        for pattern in _all_patterns(config, patterns):
+            check_adaptive(pattern)
+
+
+def _check_test_mode(config: SearchCommandConfig, patterns: Sequence[SparsityPattern]) -> None:
+    if (mode := config.test.mode) not in MODES:
+        raise UserError(f"unknown test.mode '{mode}': {suggest(mode, MODES)}")
+    if mode == "sequential":
+        for pattern in _all_patterns(config, patterns):
+            if isinstance(pattern, Unstructured) and pattern.scope == "model":
+                raise UserError(
+                    "test.mode=sequential prunes block by block, where scope 'model' compares "
+                    "all blocks: set test.mode=one_shot"
+                )
+
+
+def _all_patterns(
+    config: SearchCommandConfig, patterns: Sequence[SparsityPattern]
+) -> Iterator[SparsityPattern]:
+    """Every sparsity in every scope that this search may prune in."""
+    methods = [resolve_method(name) for name in config.test.baselines]
+    known = [method.scope for method in methods if method.metric is not None]
+    scopes = {*known, *config.search.scopes, *(s.scope for s in config.search.known_metrics())}
+    for pattern in patterns:
+        yield pattern
+        if isinstance(pattern, Unstructured):
+            yield from (with_scope(pattern, scope) for scope in sorted(filter(None, scopes)))
