@@ -32,9 +32,10 @@ from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
+from pruner_zero.model.methods import resolve_pattern
 from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.placement import check_memory
-from pruner_zero.model.prune import UPDATES, prune
+from pruner_zero.model.prune import UPDATES, check_options, prune
 from pruner_zero.model.pruning import DenseWeights
 from pruner_zero.model.sparsity import parse_sparsity
 from pruner_zero.model.statistics import MEASURED_TERMINALS
@@ -133,8 +134,20 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
             update == "none" and chosen.metric is not None and not chosen.reads & MEASURED_TERMINALS
         )
         for sparsity in config.sparsity:
+            mode, scope = _how(config, name, sparsity)
+            pattern = resolve_pattern(chosen, sparsity, scope)
+            try:
+                check_options(chosen, pattern, mode, update, config.allocation)
+            except UserError as error:
+                raise UserError(f"method '{method}' at {sparsity}: {error}") from None
             for seed in [None] if fixed else seeds:
                 yield Cell(method, sparsity, seed)
+
+
+def _how(config: CompareCommandConfig, name: str, sparsity: str) -> tuple[str, str | None]:
+    """Mode and scope of a method: SparseGPT and N:M have their own."""
+    mode = config.mode if name != "sparsegpt" else "sequential"
+    return mode, None if ":" in sparsity or name == "sparsegpt" else config.scope
 
 
 def _split(method: str) -> tuple[str, str]:
@@ -207,6 +220,7 @@ def _fill(
     if cell.sparsity is None:
         return {**record, "perplexity": dense_value}
     name, update = _split(cell.method)
+    mode, scope = _how(config, name, cell.sparsity)
     seed = cell.seed if cell.seed is not None else config.seeds[0]
     dense = _reads(config, cell)
     statistics = None
@@ -219,9 +233,9 @@ def _fill(
             cell.sparsity,
             calibration=calibration_ids(bench, config.calibration, seed),
             statistics=statistics,
-            mode=cast(Any, config.mode if name != "sparsegpt" else "sequential"),
+            mode=cast(Any, mode),
             update=cast(Any, update),
-            scope=None if ":" in cell.sparsity or name == "sparsegpt" else config.scope,
+            scope=scope,
             allocation=cast(Any, config.allocation),
         )
     except InvalidScores as failure:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+
+from torch import Tensor
 
 from pruner_zero.commands.display import Display, StepCallback
 from pruner_zero.commands.places import Place
@@ -15,6 +17,7 @@ from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
 from pruner_zero.model.perplexity import perplexity
 from pruner_zero.model.prune import Update, prune
 from pruner_zero.model.scoring import Scoring
+from pruner_zero.model.sparsegpt import NotInvertible
 from pruner_zero.model.sparsity import SparsityPattern, Unstructured, with_scope
 from pruner_zero.search.individual import Ranked
 
@@ -41,13 +44,17 @@ class Pick:
         }
 
 
-def validate(places: Sequence[Place], ranking: Sequence[Ranked], display: Display) -> list[Pick]:
+def validate(
+    places: Sequence[Place], ranking: Sequence[Ranked], display: Display, update: str, mode: str
+) -> list[Pick]:
     """Measure the best of the hall of fame on the validation split.
 
     Args:
         places: where metrics are judged; the geometric mean of their perplexities counts.
         ranking: the metrics, best first on the search windows.
         display: shows the progress.
+        update: of the search, see ``fitness.update``.
+        mode: how metrics prune, ``one_shot`` or ``sequential``.
 
     Returns:
         The metrics, best first on the validation split.
@@ -56,10 +63,15 @@ def validate(places: Sequence[Place], ranking: Sequence[Ranked], display: Displa
     picks = []
     with display.steps("validating") as step:
         for index, (metric, scope, value) in enumerate(ranking):
-            values = [
-                place.worker.perplexity(metric, place.validation, place.worker.scope_for(scope))
-                for place in places
-            ]
+
+            def progress(*_: object, done: int = index) -> None:
+                step(done, len(ranking))
+
+            values: list[float] = []
+            for place in places:
+                texts = {"validation": place.validation}
+                pruned = _pruned_by(place, metric, scope)
+                values += _measure(place, pruned, update, mode, texts, progress).values()
             picks.append(Pick(metric, scope, value, statistics.geometric_mean(values)))
             step(index + 1, len(ranking))
     return sorted(picks, key=lambda pick: (pick.validation, pick.search))
@@ -70,8 +82,8 @@ def measure_tests(
     methods: Sequence[str],
     best: Pick,
     display: Display,
-    update: str = "none",
-    mode: str = "one_shot",
+    update: str,
+    mode: str,
 ) -> list[dict[str, Any]]:
     """Measure the test splits, which no choice has seen.
 
@@ -81,7 +93,7 @@ def measure_tests(
         best: the metric that validation chose.
         display: shows the progress.
         update: of the search, see ``fitness.update``.
-        mode: how metrics prune, see ``test.mode``; SparseGPT always goes block by block.
+        mode: how metrics prune; SparseGPT always goes block by block.
 
     Returns:
         One row per place and method: dense first, the best of the search last. Where the search
@@ -111,13 +123,7 @@ def measure_tests(
                 scope = None if method.metric is None else own_scope(pattern)
                 shown = name if kind == "none" else f"{name}+{kind}"
                 row = _row(place, shown, method.metric, scope)
-                if mode == "sequential" or not isinstance(method.metric, Metric):
-                    values = _block_by_block(place, method, pattern, kind, progress)
-                else:
-                    values = {
-                        corpus: worker.perplexity(method.metric, ids, scope, kind != "none")
-                        for corpus, ids in place.tests.items()
-                    }
+                values = _measure(place, (method, pattern), kind, mode, place.tests, progress)
             row["test_perplexity"] = {corpus: _finite(value) for corpus, value in values.items()}
             rows.append(row)
             step(index + 1, len(entries))
@@ -136,23 +142,31 @@ def _with_updates(methods: Sequence[str], update: str) -> list[tuple[str, str]]:
 def _method(place: Place, name: str, best: Pick) -> tuple[Method, SparsityPattern]:
     """The best of the search in its scope, or a known method as its own authors use it."""
     if name == BEST:
-        scope = place.worker.scope_for(best.scope)
-        return Method(name, best.metric), with_scope(place.worker.pattern, scope)
+        return _pruned_by(place, best.metric, best.scope)
     method = resolve_method(name)
     return method, resolve_pattern(method, str(place.worker.pattern), None)
 
 
-def _block_by_block(
+def _pruned_by(place: Place, metric: Metric, scope: str | None) -> tuple[Method, SparsityPattern]:
+    worker = place.worker
+    return Method(str(metric), metric), with_scope(worker.pattern, worker.scope_for(scope))
+
+
+def _measure(
     place: Place,
-    method: Method,
-    pattern: SparsityPattern,
+    pruned_by: tuple[Method, SparsityPattern],
     update: str,
+    mode: str,
+    texts: Mapping[str, Tensor],
     progress: StepCallback,
 ) -> dict[str, float]:
-    """Perplexity after sequential pruning, on the statistics of this run."""
-    worker = place.worker
+    """Perplexity of the pruned model on each text, infinite where a metric cannot prune it."""
+    worker, (method, pattern) = place.worker, pruned_by
+    if mode == "one_shot" and isinstance(method.metric, Metric):
+        metric, scope, updated = method.metric, own_scope(pattern), update != "none"
+        return {name: worker.perplexity(metric, ids, scope, updated) for name, ids in texts.items()}
 
-    def pruned() -> dict[str, float]:
+    def measured() -> dict[str, float]:
         with worker.dense.lent():
             try:
                 prune(
@@ -164,14 +178,14 @@ def _block_by_block(
                     update=cast(Update, update),
                     progress=progress,
                 )
-            except InvalidScores:
-                return dict.fromkeys(place.tests, float("inf"))
+            except (InvalidScores, NotInvertible):
+                return dict.fromkeys(texts, float("inf"))
             return {
-                corpus: perplexity(worker.model, ids, window=ids.shape[1], head=worker.head)
-                for corpus, ids in place.tests.items()
+                name: perplexity(worker.model, ids, window=ids.shape[1], head=worker.head)
+                for name, ids in texts.items()
             }
 
-    found: dict[str, float] = worker.with_room(pruned)
+    found: dict[str, float] = worker.with_room(measured)
     return found
 
 

@@ -70,7 +70,8 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
         ]
         for row in results["table"]
     ]
-    title = f"Perplexity on test splits ({sizes} tokens)"
+    mode = "" if results["test"]["mode"] == "one_shot" else ", pruned block by block"
+    title = f"Perplexity on test splits ({sizes} tokens{mode})"
     lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
     write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
     display.table(title, header, rows)

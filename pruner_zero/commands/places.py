@@ -22,6 +22,7 @@ from pruner_zero.data.corpus import Corpus, load_corpus
 from pruner_zero.metric import load_operators, terminal_set
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.memory import Workload
+from pruner_zero.model.methods import resolve_method
 from pruner_zero.model.obs_update import ObsUpdate
 from pruner_zero.model.sparsity import SparsityPattern
 from pruner_zero.search.joint import JointWorker
@@ -178,6 +179,7 @@ def _domains(config: SearchCommandConfig) -> Sequence[str]:
 
 
 def _terminals(config: SearchCommandConfig) -> set[str]:
-    """The terminals that metrics of this search may read."""
+    """The terminals that metrics of this search and of its final table may read."""
     names = {terminal.name for terminal in terminal_set(config.terminals)}
-    return names.union(*(seed.metric.terminals for seed in config.search.known_metrics()))
+    seeds = (seed.metric.terminals for seed in config.search.known_metrics())
+    return names.union(*seeds, *(resolve_method(name).reads for name in config.test.baselines))

@@ -81,9 +81,9 @@ def pruned(
     Raises:
         UserError: the metric gives no valid scores on this model.
     """
-    if config.update == "none" and (update := _update_of(str(config.metric))) != "none":
+    if (update := _update_of(str(config.metric))) not in ("none", config.update):
         display.say(
-            f"warning: {config.metric} judged its metrics after a weight update: add "
+            f"warning: {config.metric} judged its metrics with another weight update: set "
             f"update={update} to prune as it did"
         )
     text: dict[str, Any] = {}

@@ -114,8 +114,6 @@ class TestConfig:
     Attributes:
         windows: how many; null for all of it.
         length: tokens of each.
-        mode: how metrics prune here: ``one_shot``, as in the search, or ``sequential``, block by
-            block, as SparseGPT always does.
         baselines: known methods beside the best of the search.
         domains: corpora beside the search's own whose test split is measured too; null takes the
             other one of wikipedia and news, when the search is on one of these.
@@ -123,7 +121,6 @@ class TestConfig:
 
     windows: int | None = 4
     length: int = 512
-    mode: str = "one_shot"
     baselines: list[str] = field(
         default_factory=lambda: ["magnitude", "wanda", "pruner-zero", "sparsegpt"]
     )
@@ -145,7 +142,11 @@ class WorkbenchConfig:
 
 @dataclass
 class SearchCommandConfig(WorkbenchConfig):
-    """Everything that ``pruner-zero search`` can be told."""
+    """Everything that ``pruner-zero search`` can be told.
+
+    ``mode`` is how validation and the final table prune: ``one_shot``, as the search does, or
+    ``sequential``, block by block, as SparseGPT always does.
+    """
 
     fitness: FitnessConfig = field(default_factory=FitnessConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -158,6 +159,7 @@ class SearchCommandConfig(WorkbenchConfig):
     operators: str = "paper"
     terminals: str = "paper"
     simplify: str = "rank"
+    mode: str = "one_shot"
     seed: int = 0
     resume: str | None = None
     ledger: str | None = None

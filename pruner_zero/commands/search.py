@@ -72,7 +72,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
   fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
   fitness.update=obs|adaptive    SparseGPT's weight update follows every candidate's masks, or
                                  candidates choose while it goes on, as SparseGPT does
-  test.mode=one_shot|sequential  how the metrics of the final table prune
+  mode=one_shot|sequential       how validation and the final table prune
   fitness.compile=true           torch.compile the decoder (fitness.score_memory: see conf/fitness)
   ledger=null|FILE|off       evaluations known from earlier runs are not computed again
   workers=local|ray          candidates one after another, or on Ray actors, one per GPU:
@@ -211,7 +211,8 @@ def _conclude(
             f"no candidate gave a usable model; the reasons are in {folder.log}: "
             "search longer, or with another sparsity"
         )
-    picks = validate(places, ranking[: config.validation.candidates], display)
+    candidates = ranking[: config.validation.candidates]
+    picks = validate(places, candidates, display, config.fitness.update, config.mode)
     results = {
         "table": measure_tests(
             places,
@@ -219,11 +220,11 @@ def _conclude(
             picks[0],
             display,
             config.fitness.update,
-            config.test.mode,
+            config.mode,
         ),
         "test": {
             "split": "test",
-            "mode": config.test.mode,
+            "mode": config.mode,
             "corpora": {name: list(ids.shape) for name, ids in places[0].tests.items()},
             "corpus_sha256": bench.corpus.fingerprint,
         },

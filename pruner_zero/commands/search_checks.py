@@ -8,12 +8,11 @@ from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.workers import check_workers
 from pruner_zero.errors import UserError, suggest
 from pruner_zero.metric import operator_set, terminal_set
-from pruner_zero.model.adaptive import check_adaptive
 from pruner_zero.model.loading import resolve_device
-from pruner_zero.model.methods import resolve_method
+from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
 from pruner_zero.model.obs_update import NO_HOST
 from pruner_zero.model.placement import check_memory
-from pruner_zero.model.prune import MODES, UPDATES
+from pruner_zero.model.prune import UPDATES, check_options
 from pruner_zero.model.sparsity import (
     NofM,
     SparsityPattern,
@@ -63,12 +62,12 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
         raise UserError("fitness.sparsity names a sparsity twice")
     if all(isinstance(pattern, NofM) for pattern in patterns):
         check_scopes(config.search, patterns[0])
-    _check_update(config, patterns)
-    _check_test_mode(config, patterns)
+    _check_update(config)
+    _check_pruning(config, patterns)
     return patterns
 
 
-def _check_update(config: SearchCommandConfig, patterns: Sequence[SparsityPattern]) -> None:
+def _check_update(config: SearchCommandConfig) -> None:
     if (update := config.fitness.update) not in UPDATES:
         raise UserError(f"unknown fitness.update '{update}': {suggest(update, UPDATES)}")
     if update == "none":
@@ -79,31 +78,30 @@ def _check_update(config: SearchCommandConfig, patterns: Sequence[SparsityPatter
         )
     if config.memory == "blockwise":
         raise UserError(NO_HOST)
-    if update == "adaptive":
-        for pattern in _all_patterns(config, patterns):
-            check_adaptive(pattern)
 
 
-def _check_test_mode(config: SearchCommandConfig, patterns: Sequence[SparsityPattern]) -> None:
-    if (mode := config.test.mode) not in MODES:
-        raise UserError(f"unknown test.mode '{mode}': {suggest(mode, MODES)}")
-    if mode == "sequential":
-        for pattern in _all_patterns(config, patterns):
-            if isinstance(pattern, Unstructured) and pattern.scope == "model":
-                raise UserError(
-                    "test.mode=sequential prunes block by block, where scope 'model' compares "
-                    "all blocks: set test.mode=one_shot"
-                )
+def _check_pruning(config: SearchCommandConfig, patterns: Sequence[SparsityPattern]) -> None:
+    """Check all that may be pruned by, in all scopes, with the update and in the final mode."""
+    for setting, method, pattern in _prunings(config, patterns):
+        try:
+            check_options(method, pattern, config.mode, config.fitness.update, "uniform")
+        except UserError as error:
+            raise UserError(f"{setting}: {error}") from None
 
 
-def _all_patterns(
+def _prunings(
     config: SearchCommandConfig, patterns: Sequence[SparsityPattern]
-) -> Iterator[SparsityPattern]:
-    """Every sparsity in every scope that this search may prune in."""
-    methods = [resolve_method(name) for name in config.test.baselines]
-    known = [method.scope for method in methods if method.metric is not None]
-    scopes = {*known, *config.search.scopes, *(s.scope for s in config.search.known_metrics())}
+) -> Iterator[tuple[str, Method, SparsityPattern]]:
+    """The setting that asks for it, the method, the sparsity in its scope."""
+    typical = resolve_method("wanda")  # candidates may read activations
     for pattern in patterns:
-        yield pattern
+        yield "scope", typical, pattern
+        for name in config.test.baselines:
+            method = resolve_method(name)
+            if method.metric is not None:
+                yield "test.baselines", method, resolve_pattern(method, str(pattern), None)
         if isinstance(pattern, Unstructured):
-            yield from (with_scope(pattern, scope) for scope in sorted(filter(None, scopes)))
+            for scope in config.search.scopes:
+                yield "search.scopes", typical, with_scope(pattern, scope)
+            for seed in config.search.known_metrics():
+                yield "search.seeds", typical, with_scope(pattern, seed.scope)

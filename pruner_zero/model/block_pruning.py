@@ -110,6 +110,8 @@ def _prune_block(
 ) -> None:
     """Prune one block, which is on the device, and let the sequences flow through it."""
     measured = plan.metric.terminals if plan.metric is not None and sequential else frozenset()
+    if plan.update == "adaptive":
+        measured -= {"H"}  # comes with the update
     inputs = InputStatistics(members, measured, hessians=plan.update != "none")
     with inputs:
         flow.run(index, keep=not sequential)
@@ -121,6 +123,9 @@ def _prune_block(
             layer.weight.copy_(sparsegpt(layer.weight, hessian, pattern, layer.name))
     elif plan.update == "adaptive":
         inverses = inverted(inputs.hessians)
+        if sequential:
+            scales = {name: inverse.scale for name, inverse in inverses.items()}
+            statistics = statistics.with_values({"H": scales})
         for layer in members:
             weight, _ = adaptively_pruned(
                 layer,

@@ -14,7 +14,7 @@ from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import LayerMask
 from pruner_zero.model.obs_update import NO_HOST
 from pruner_zero.model.packed import pack
-from pruner_zero.model.pruning import DenseWeights, Mend
+from pruner_zero.model.pruning import DenseWeights, Mend, UpdatedLayer
 
 
 class HostedWeights(DenseWeights):
@@ -52,6 +52,16 @@ class HostedWeights(DenseWeights):
             count += int(torch.count_nonzero(mask))
         with self._hosted.masked(packed):
             yield count
+
+    @contextmanager
+    def replaced(self, updated: Iterable[UpdatedLayer]) -> Iterator[int]:
+        """Not here.
+
+        Raises:
+            UserError: always; there is no second copy to go back to.
+        """
+        raise UserError(NO_HOST)
+        yield 0
 
     @contextmanager
     def lent(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ MARGIN = 1.1
 HOST_INPUT_BYTES = 4 << 30
 """Inputs of blocks that a backward pass with hosted blocks keeps on the host at once."""
 _SCORE_BYTES = 32  # per weight of the layer that is scored: values in float32, selection, mask
+_UPDATE_BYTES = 32  # likewise, of a sweep: weights, errors, shares, masks, values that stay
 _HISTOGRAM_BYTES = 4 * 8 * (1 << 16)  # of the selection over a block or the model
 
 
@@ -226,6 +227,8 @@ def _scoring(shapes: Shapes, work: Workload, memory: str) -> dict[str, int]:
     parts |= _kept_scores(shapes, work)
     parts |= _factors(shapes, work, memory)
     parts["scores"] = _SCORE_BYTES * shapes.layer + _HISTOGRAM_BYTES
+    if work.update:
+        parts["update"] = _UPDATE_BYTES * shapes.layer
     return parts
 
 

@@ -28,7 +28,7 @@ from pruner_zero.model.statistics import Statistics, check_ids
 
 Progress = Callable[[int, int], None]
 NO_HOST = (
-    "update=obs keeps Hessians of the whole model on the device: "
+    "fitness.update keeps Hessians of the whole model on the device: "
     "a model that runs block by block cannot be searched with it, set memory=resident"
 )
 

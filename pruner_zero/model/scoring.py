@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from pruner_zero.errors import UserError
 from pruner_zero.metric import TERMINALS
-from pruner_zero.metric.column_scores import ColumnScores
 from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import Score
 from pruner_zero.model.pruning import DenseWeights
@@ -26,9 +24,6 @@ class Scoring(Protocol):
 
     def score(self, W: Tensor, **others: Tensor) -> Tensor:
         """Score per weight, [out, in] float32, from W [out, in] and what else is read, by name."""
-
-    def column_scores(self, values: Mapping[str, Tensor]) -> ColumnScores:
-        """Scores of columns while the weights change; only the adaptive update asks for it."""
 
 
 def scorer(metric: Scoring, statistics: Statistics, dense: DenseWeights | None = None) -> Score:

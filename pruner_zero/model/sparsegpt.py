@@ -26,6 +26,10 @@ Choose = Callable[[Tensor, slice], Tensor]
 """Which of some columns' weights go, bool [out, columns]; what it is given is the caller's say."""
 
 
+class NotInvertible(UserError):
+    """A Hessian that cannot be inverted."""
+
+
 class Hessian:
     """``H = (2/N) Σ x xᵀ`` over the input vectors of all tokens of N sequences.
 
@@ -66,6 +70,11 @@ class InverseHessian:
 
     upper: Tensor
     dead: Tensor
+
+    @property
+    def scale(self) -> Tensor:
+        """What `saliency_scale` gives, [1, in] float32."""
+        return self.upper.diagonal().square().unsqueeze(0)
 
     @classmethod
     def of(cls, hessian: Tensor, name: str = "the layer") -> InverseHessian:
@@ -218,7 +227,7 @@ def saliency_scale(hessian: Tensor, name: str = "the layer") -> Tensor:
     Raises:
         UserError: the Hessian cannot be inverted even with ten times the damping.
     """
-    return inverse_factor(_revived(hessian), name).diagonal().square().unsqueeze(0)
+    return InverseHessian.of(hessian, name).scale
 
 
 def inverse_factor(hessian: Tensor, name: str = "the layer") -> Tensor:
@@ -245,7 +254,7 @@ def inverse_factor(hessian: Tensor, name: str = "the layer") -> Tensor:
         upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
         if not bool(failed) and bool(upper.isfinite().all()):
             return upper
-    raise UserError(
+    raise NotInvertible(
         f"the Hessian of {name} cannot be inverted, even with {_MORE_DAMPING:.0%} damping: its "
         "inputs are not finite or almost all alike; use more calibration sequences or float32"
     )

@@ -138,6 +138,8 @@ def _settings(run: Run) -> list[tuple[str, Any]]:
         rows[2] = ("sparsity", _listed(several))
     if (update := run.setting("fitness.update")) not in (None, "none"):
         rows.append(("weight update", update))
+    if (mode := run.setting("mode")) not in (None, "one_shot"):
+        rows.append(("validation and test prune", mode))
     return [(label, value) for label, value in rows if value is not None]
 
 

@@ -61,8 +61,20 @@ def test_its_own_saliency_asked_at_every_group_is_sparsegpt(layer, monkeypatch, 
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("pattern", [NofM(2, 4), Unstructured(0.5), Unstructured(0.5, "layer")])
-@pytest.mark.parametrize("formula", ["mul(W, sqrt(X))", "mul(sqr(W), mms(G))", "mms(mul(W, G))"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        NofM(2, 4),
+        Unstructured(0.5),
+        Unstructured(0.5, "layer"),
+        Unstructured(0.61),
+        Unstructured(0.61, "layer"),
+        Unstructured(0.07),
+    ],
+)
+@pytest.mark.parametrize(
+    "formula", ["mul(W, sqrt(X))", "mul(sqr(W), mms(G))", "add(mms(W), mms(G))"]
+)
 def test_the_weights_are_those_of_the_update_with_the_same_mask(layer, pattern, formula):
     weight, hessian, inverse, statistics = problem(layer)
     before = weight.clone()
@@ -73,8 +85,36 @@ def test_the_weights_are_those_of_the_update_with_the_same_mask(layer, pattern, 
     assert not found[mask].any()
     others = {name: statistics.values[name][layer.name] for name in metric.terminals - {"W"}}
     dense = layer_mask(metric.score(weight, **others), pattern)
-    assert int(mask.sum()) == int(dense.sum())
+    across = pattern == Unstructured(pattern.ratio, "layer")
+    counts = [one.sum() if across else one.sum(1) for one in (mask, dense)]
+    assert counts[0].equal(counts[1])
     assert not mask.equal(dense)
+
+
+class Own:
+    """A metric from outside: it knows terminals and scores, nothing else."""
+
+    terminals = frozenset("WX")
+
+    def score(self, W, X):
+        return W * X.sqrt()
+
+
+def test_any_object_that_scores_may_choose(layer):
+    weight, _, inverse, statistics = problem(layer)
+    pattern = Unstructured(0.5)
+    given = adaptively_pruned(layer, weight, inverse, Own(), statistics, pattern)
+    expected = adaptively_pruned(layer, weight, inverse, Metric.named("wanda"), statistics, pattern)
+    assert given[1].equal(expected[1])
+
+
+def test_formulas_of_one_order_are_asked_alike(layer):
+    weight, _, inverse, statistics = problem(layer)
+    masks = [
+        adaptively_pruned(layer, weight, inverse, Metric.parse(text), statistics, NofM(2, 4))[1]
+        for text in ("mul(W, G)", "mms(mul(W, G))", "sqr(mul(G, W))")
+    ]
+    assert masks[0].equal(masks[1]) and masks[0].equal(masks[2])
 
 
 def test_a_later_choice_sees_what_earlier_ones_did():

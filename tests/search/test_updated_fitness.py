@@ -109,7 +109,7 @@ def test_fitness_of_a_metric_that_chooses_while_it_updates(
 
 
 @pytest.mark.parametrize(
-    ("formula", "reason"), [("sub(W, W)", "constant"), ("ratio(1e25, mul(W, 0.0))", "Inf")]
+    ("formula", "reason"), [("sub(W, W)", "constant"), ("mul(exp(mul(W, 1e6)), G)", "Inf")]
 )
 def test_scores_that_cannot_choose_are_a_result(model, statistics, formula, reason):
     update = ObsUpdate.measure(model, CALIBRATION, adaptive=True)
@@ -163,4 +163,6 @@ def test_a_model_that_runs_block_by_block_is_refused(update):
         FitnessWorker(hosted, statistics, IDS, NofM(2, 4), update=update)
     plain = FitnessWorker(hosted, statistics, IDS, NofM(2, 4))
     with pytest.raises(UserError, match="memory=resident"), plain.dense.pruned([], update):
+        pytest.fail("nothing was pruned")
+    with pytest.raises(UserError, match="memory=resident"), plain.dense.replaced([]):
         pytest.fail("nothing was pruned")
