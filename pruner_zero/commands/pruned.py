@@ -20,7 +20,7 @@ from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids
 from pruner_zero.commands.workload import workload
 from pruner_zero.errors import UserError
 from pruner_zero.files import is_folder
-from pruner_zero.metric import load_operators
+from pruner_zero.metric import KNOWN_METRICS, load_operators
 from pruner_zero.model.masks import InvalidScores
 from pruner_zero.model.memory import Workload
 from pruner_zero.model.methods import Method, resolve_pattern
@@ -126,7 +126,9 @@ def pruned(
 
 
 def _update_of(metric: str) -> str:
-    """The ``fitness.update`` of the run whose metric this is, as far as known."""
+    """The ``fitness.update`` of the search that found this metric, as far as known."""
+    if metric in KNOWN_METRICS:
+        return KNOWN_METRICS[metric].update
     if is_folder(metric):
         with suppress(OSError, YAMLError, OmegaConfBaseException):
             settings = OmegaConf.load(RunFolder(Path(metric)).config)

@@ -70,6 +70,8 @@ def _lines(metric: Metric, scope: str, operator_files: Sequence[str]) -> Iterato
     names = [name for name, known in KNOWN_METRICS.items() if Metric.parse(known.formula) == metric]
     for name in names:
         yield f"known as  {name}: {KNOWN_METRICS[name].source}"
+        if (update := KNOWN_METRICS[name].update) != "none":
+            yield f"update    {update}: found with this weight update and to be used with it"
     if others := [name for name in published_equals(metric, scope) if name not in names]:
         yield f"prunes as {', '.join(others)}: the order of weights is the same by {scope}"
     yield f"scope     {scope}: weights of one {scope} compete (N:M: the group)"

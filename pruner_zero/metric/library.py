@@ -21,11 +21,13 @@ class KnownMetric:
         formula: in the metric language.
         source: where it comes from.
         scope: whose scores compete, unless the user says otherwise.
+        update: the weight update with which it was found: ``none``, ``obs`` or ``adaptive``.
     """
 
     formula: str
     source: str
     scope: str = "row"
+    update: str = "none"
 
 
 PUBLISHED: Mapping[str, KnownMetric] = MappingProxyType(
@@ -49,7 +51,9 @@ def _discovered() -> dict[str, KnownMetric]:
     found = {}
     for path in sorted(Path(__file__).with_name("discovered").glob("*.json")):
         entry = json.loads(path.read_text(encoding="utf-8"))
-        found[path.stem] = KnownMetric(entry["formula"], entry["source"], entry["scope"])
+        found[path.stem] = KnownMetric(
+            entry["formula"], entry["source"], entry["scope"], entry.get("update", "none")
+        )
     return found
 
 
