@@ -32,6 +32,7 @@ def arguments(text_file, tmp_path):
         (["metric=wanda", "sparsity=2:4"], "2:4"),
         (["metric='mul(W,G)@model'", "sparsity=0.5", "mode=one_shot"], "0.5"),
         (["metric=wanda", "sparsity=4:8", "update=obs"], "4:8"),
+        (["metric=pz-adaptive-24", "sparsity=2:4", "update=adaptive"], "2:4"),
         (["metric=magnitude", "sparsity=0.6"], "0.6"),
     ],
 )
@@ -62,6 +63,11 @@ def test_folder_loads_elsewhere_with_its_zeros(arguments, tmp_path, capsys, sett
     assert main([*quoted, *local, f"output={again}"]) == 0
     other = dict(AutoModelForCausalLM.from_pretrained(again).named_parameters())
     assert all(torch.equal(weights[name], other[name]) for name in weights)
+
+
+def test_a_found_metric_without_its_update_is_warned_of(arguments, capsys):
+    assert main([*arguments, "metric=pz-adaptive-24", "sparsity=2:4"]) == 0
+    assert "set update=adaptive to prune as it did" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ def test_the_python_snippet_runs(capsys, formula):
     assert torch.equal(names["scores"], expected)
 
 
+def test_a_metric_that_was_found_with_an_update_says_so(capsys):
+    assert main(["show", "metric=pz-adaptive-24"]) == 0
+    assert "adaptive: found with this weight update" in capsys.readouterr().out
+
+
 def test_two_metrics_compared_scope_by_scope(capsys):
     text = shown(capsys, "metric='mms(mul(W,G))'", "other=mul(G,W)")
     assert re.search(r"row +the same to pruning: both order weights like mul\(G, W\)", text)

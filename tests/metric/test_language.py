@@ -197,6 +197,7 @@ def test_found_metrics_are_complete_and_stand_as_they_were_found(name):
     assert metric.simplified("rank", DISCOVERED[name].scope) == metric
     path = Path(library.__file__).with_name("discovered") / f"{name}.json"
     entry = json.loads(path.read_text())
+    assert DISCOVERED[name].update == entry.pop("update", "none")
     assert {"formula", "scope", "source", "found", "test_perplexity"} == set(entry)
     for numbers in entry["test_perplexity"].values():
         assert numbers["dense"] < numbers["this"]
