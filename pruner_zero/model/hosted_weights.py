@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -53,15 +53,13 @@ class HostedWeights(DenseWeights):
         with self._hosted.masked(packed):
             yield count
 
-    @contextmanager
-    def replaced(self, updated: Iterable[UpdatedLayer]) -> Iterator[int]:
+    def replaced(self, updated: Iterable[UpdatedLayer]) -> AbstractContextManager[int]:
         """Not here.
 
         Raises:
             UserError: always; there is no second copy to go back to.
         """
         raise UserError(NO_HOST)
-        yield 0
 
     @contextmanager
     def lent(self) -> Iterator[None]:

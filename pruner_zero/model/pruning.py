@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias, TypeVar
 
 import torch
@@ -85,8 +85,9 @@ class DenseWeights:
         """The dense weight of a layer, [out, in], whatever the model holds at the moment."""
         return self._dense[layer.name]
 
-    @contextmanager
-    def pruned(self, masks: Iterable[LayerMask], mend: Mend | None = None) -> Iterator[int]:
+    def pruned(
+        self, masks: Iterable[LayerMask], mend: Mend | None = None
+    ) -> AbstractContextManager[int]:
         """Prune the model inside a ``with`` block.
 
         The dense weights are back after it bit for bit, also when the block, or making the masks,
@@ -96,29 +97,25 @@ class DenseWeights:
             masks: layers and bool masks [out, in]; may be a stream that is scored as it goes.
             mend: updates the weights that remain; None leaves them as they are.
 
-        Yields:
-            Number of weights set to zero.
+        Returns:
+            A context that gives the number of weights set to zero.
         """
         if mend is None:
-            with self._borrowed(masks, apply_masks) as count:
-                yield count
-            return
-        updated = ((layer, mask, mend(layer, self.weight(layer), mask)) for layer, mask in masks)
-        with self.replaced(updated) as count:
-            yield count
+            return self._borrowed(masks, apply_masks)
+        return self.replaced(
+            (layer, mask, mend(layer, self.weight(layer), mask)) for layer, mask in masks
+        )
 
-    @contextmanager
-    def replaced(self, updated: Iterable[UpdatedLayer]) -> Iterator[int]:
+    def replaced(self, updated: Iterable[UpdatedLayer]) -> AbstractContextManager[int]:
         """As `pruned`, with the weights that take the place of the dense ones.
 
         Args:
             updated: layers, bool masks [out, in] and weights [out, in]; may be a stream.
 
-        Yields:
-            Number of weights set to zero.
+        Returns:
+            A context that gives the number of weights set to zero.
         """
-        with self._borrowed(updated, _replace) as count:
-            yield count
+        return self._borrowed(updated, _replace)
 
     @contextmanager
     def _borrowed(
