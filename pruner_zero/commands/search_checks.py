@@ -40,8 +40,6 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     check_workers(config.workers, config.device, config.memory)
     operator_set(config.operators)
     terminal_set(config.terminals)
-    for name in config.test.baselines:
-        resolve_method(name)
     for group in ("calibration", "fitness", "validation", "test"):
         part = getattr(config, group)
         for key in ("sequences", "windows", "length", "candidates"):
@@ -96,8 +94,7 @@ def _prunings(
     typical = resolve_method("wanda")  # candidates may read activations
     for pattern in patterns:
         yield "scope", typical, pattern
-        for name in config.test.baselines:
-            method = resolve_method(name)
+        for method in map(resolve_method, config.test.baselines):
             if method.metric is not None:
                 yield "test.baselines", method, resolve_pattern(method, str(pattern), None)
         if isinstance(pattern, Unstructured):
