@@ -47,6 +47,8 @@ _SHRUNK = {
         "fitness.length": "32",
         "validation.windows": "1",
         "validation.length": "32",
+        "fitness.domains": "[]",  # other corpora would be fetched
+        "validation.domains": "[]",
         "test.windows": "1",
         "test.length": "32",
         "test.baselines": "[wanda]",

@@ -34,9 +34,9 @@ usage: pruner-zero ledger [KEY=VALUE ...]
   ledger=FILE           another ledger than the cache's own
 """
 
-_COLUMNS = ("context", "model", "dtype", "device", "sparsity", "update", "corpus", "split",
-            "windows", "length", "windows_done", "perplexity", "expression", "scope", "digest",
-            "seconds", "created")  # fmt: skip
+_COLUMNS = ("context", "model", "dtype", "device", "sparsity", "update", "corpus", "domains",
+            "split", "windows", "length", "windows_done", "perplexity", "expression", "scope",
+            "digest", "seconds", "created")  # fmt: skip
 
 
 def ledger(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
@@ -93,18 +93,22 @@ def _list(name: str, rows: list[dict[str, Any]], top: int, display: Display) -> 
     update = f"update {first['update']}, " if "update" in first else ""
     title = (
         f"context {name}: model {first['model']} {first['dtype']}, sparsity {first['sparsity']}, "
-        f"{update}{first['corpus']} {first['split']} {first['windows']} x {first['length']} "
+        f"{update}{_texts(first)} {first['split']} {first['windows']} x {first['length']} "
         f"tokens; {len(rows)} models, {sum(map(_is_complete, rows))} on all windows"
     )
     shown = [[f"{r['perplexity']:.2f}", r["scope"], r["expression"]] for r in ranked[:top]]
     display.table(title, ["perplexity", "scope", "metric"], shown)
 
 
+def _texts(row: dict[str, Any]) -> str:
+    return " and ".join((row["corpus"], *row.get("domains", ())))
+
+
 def _csv(rows: Iterable[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({**row, "domains": " ".join(row.get("domains", ()))} for row in rows)
     return text.getvalue()
 
 

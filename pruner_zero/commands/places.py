@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.schema import ModelConfig, SearchCommandConfig
+from pruner_zero.commands.schema import (
+    FitnessConfig,
+    ModelConfig,
+    SearchCommandConfig,
+    ValidationConfig,
+)
 from pruner_zero.commands.setup import (
     Workbench,
     calibrated,
@@ -19,6 +24,7 @@ from pruner_zero.commands.setup import (
 )
 from pruner_zero.commands.workload import workload
 from pruner_zero.data.corpus import Corpus, load_corpus
+from pruner_zero.data.windows import mixed_windows
 from pruner_zero.metric import load_operators, terminal_set
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.memory import Workload
@@ -76,15 +82,14 @@ def open_places(
     for one in benches.values():
         for pattern in patterns:
             pattern.check(prunable_layers(one.model))
-    others = [
-        load_corpus(name, cache=bench.cache, announce=display.say)
-        for name in _domains(config)
-        if name != config.corpus.name
-    ]
+    corpora = {config.corpus.name: bench.corpus}
+    for domain in (*_tested(config), *config.fitness.domains, *config.validation.domains):
+        if domain not in corpora:
+            corpora[domain] = load_corpus(domain, cache=bench.cache, announce=display.say)
     return [
         place
         for name, one in benches.items()
-        for place in _places(config, name, one, patterns, others, display)
+        for place in _places(config, name, one, patterns, corpora, display)
     ]
 
 
@@ -115,20 +120,29 @@ def _places(
     name: str,
     bench: Workbench,
     patterns: Sequence[SparsityPattern],
-    others: Sequence[Corpus],
+    corpora: Mapping[str, Corpus],
     display: Display,
 ) -> list[Place]:
     fitness, validation, test = config.fitness, config.validation, config.test
     tests = {
-        corpus.name: Workbench(bench.model, bench.tokenizer, corpus, bench.cache).windows(
+        domain: Workbench(bench.model, bench.tokenizer, corpora[domain], bench.cache).windows(
             "test", test.length, test.windows, "test.length"
         )
-        for corpus in (bench.corpus, *others)
+        for domain in dict.fromkeys((config.corpus.name, *_tested(config)))
     }
-    ids = bench.windows("search", fitness.length, fitness.windows, "fitness.length")
-    validation_ids = bench.windows(
-        "validation", validation.length, validation.windows, "validation.length"
-    )
+
+    def mixed(split: str, part: FitnessConfig | ValidationConfig) -> Tensor:
+        domains = dict.fromkeys((config.corpus.name, *part.domains))
+        texts = [corpora[domain].tokens(split, bench.tokenizer) for domain in domains]
+        setting = "fitness.length" if split == "search" else "validation.length"
+        return mixed_windows(texts, part.length, part.windows, setting)
+
+    ids, validation_ids = mixed("search", fitness), mixed("validation", validation)
+    beside = {
+        domain: corpora[domain].fingerprint
+        for domain in fitness.domains
+        if domain != config.corpus.name
+    }
     statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
     key = calibration_key(bench, config.calibration, config.seed)
     own = [file.sha256 for file in load_operators(config.operator_files)]
@@ -140,7 +154,7 @@ def _places(
     workers: list[FitnessWorker] = []
     for pattern in patterns:
         ledger = ledger_context(
-            bench, key, ids, str(pattern), config.ledger, display, own, fitness.update
+            bench, key, ids, str(pattern), config.ledger, display, own, fitness.update, beside
         )
         dense = workers[0].dense if workers else None
         racing = WHOLE if joint else fitness.racing
@@ -172,7 +186,7 @@ def _update(bench: Workbench, calibration: Tensor, display: Display, adaptive: b
     return update
 
 
-def _domains(config: SearchCommandConfig) -> Sequence[str]:
+def _tested(config: SearchCommandConfig) -> Sequence[str]:
     if config.test.domains is not None:
         return config.test.domains
     return _PAIR if config.corpus.name in _PAIR else ()

@@ -76,6 +76,7 @@ class FitnessConfig:
             while that update goes on, as SparseGPT does. What is found is to be used with it.
         sparsity: several, whose perplexities' geometric mean is the fitness; racing is off then.
         models: more models beside the search's own, whose perplexities count likewise.
+        domains: corpora beside the search's own, whose search splits take turns with its windows.
         score_memory: GB for scores that compete over a block or the model.
         compile: run the decoder through torch.compile.
     """
@@ -90,6 +91,7 @@ class FitnessConfig:
     update: str = "none"
     sparsity: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
+    domains: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -100,11 +102,14 @@ class ValidationConfig:
         windows: how many.
         length: tokens of each.
         candidates: how many of the hall of fame are measured.
+        domains: corpora beside the search's own, whose validation splits take turns with its
+            windows.
     """
 
     windows: int = 4
     length: int = 512
     candidates: int = 5
+    domains: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -68,6 +68,7 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
                                                     constant, power, scope
   calibration=quick|full     sequences on which G and X are measured
   fitness=quick|full         windows of text on which every candidate is evaluated
+  fitness.domains=[news]  validation.domains=[news]  corpora beside the search's own, in turn
   fitness.racing.enabled=true    stop a candidate early when it cannot reach the hall of fame
   fitness.sparsity=[0.5,2:4] fitness.models=[…]     judge by several sparsities or models at once
   fitness.update=obs|adaptive    SparseGPT's weight update follows every candidate's masks, or

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.workers import check_workers
+from pruner_zero.data.corpus import NAMED_CORPORA
 from pruner_zero.errors import UserError, suggest
 from pruner_zero.metric import operator_set, terminal_set
 from pruner_zero.model.loading import resolve_device
@@ -47,6 +48,7 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
             least = 2 if key == "length" else 1
             if value is not None and value < least:
                 raise UserError(f"{group}.{key} must be at least {least}")
+    _check_domains(config)
     check_memory(config.memory)
     if config.fitness.score_memory < 0:
         raise UserError("fitness.score_memory must be at least 0")
@@ -63,6 +65,20 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     _check_update(config)
     _check_pruning(config, patterns)
     return patterns
+
+
+def _check_domains(config: SearchCommandConfig) -> None:
+    for group in ("fitness", "validation", "test"):
+        part = getattr(config, group)
+        for name in part.domains or ():
+            if name not in NAMED_CORPORA:
+                raise UserError(f"{group}.domains: '{name}': {suggest(name, NAMED_CORPORA)}")
+        beside = {*(part.domains or ())} - {config.corpus.name}
+        if group != "test" and part.windows <= len(beside):
+            raise UserError(
+                f"{group}.windows={part.windows} is too few for {len(beside) + 1} texts: "
+                "each needs one window at least"
+            )
 
 
 def _check_update(config: SearchCommandConfig) -> None:

@@ -193,6 +193,7 @@ def ledger_context(
     display: Display,
     operators: Sequence[str] = (),
     update: str = "none",
+    domains: Mapping[str, str] | None = None,
 ) -> LedgerContext | None:
     """Open the part of the ledger that losses of this set-up belong to.
 
@@ -207,6 +208,7 @@ def ledger_context(
             formula may be another metric.
         update: what follows the masks, see ``fitness.update``; its Hessians are of the calibration
             text that the statistics' key names.
+        domains: corpora whose windows take turns with the bench's own: name → fingerprint.
     """
     if setting == "off":
         return None
@@ -215,6 +217,8 @@ def ledger_context(
     own: dict[str, Any] = {"operators": list(operators)} if operators else {}
     if update != "none":
         own["update"] = update
+    if domains:
+        own["domains"] = dict(domains)
     return Ledger(path, display.say).context(
         {
             "model": statistics_key["model"],

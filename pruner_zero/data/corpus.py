@@ -25,7 +25,8 @@ from pruner_zero.errors import UserError, suggest
 
 SPLITS = ("calibration", "search", "validation", "test")
 SHARES = {"calibration": 0.35, "search": 0.20, "validation": 0.15, "test": 0.30}
-CORPORA = ("wikipedia", "news", "files", *HUB_NAMES)
+NAMED_CORPORA = ("wikipedia", "news", *HUB_NAMES)
+CORPORA = (*NAMED_CORPORA, "files")
 
 # Which part of a source goes to which splits. Published held-out parts come first: a document
 # found in an earlier line is dropped from the later ones.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import torch
 
@@ -90,6 +91,35 @@ def spread_windows(
     _check(tokens, count, length, needed=count * length, setting=setting)
     starts = torch.arange(count) * (tokens.numel() // count)
     return tokens[starts[:, None] + torch.arange(length)]
+
+
+def mixed_windows(
+    texts: Sequence[torch.Tensor], length: int, count: int, setting: str = "fitness.length"
+) -> torch.Tensor:
+    """Cut windows from several texts, in turn: whoever stops early has seen them alike.
+
+    Args:
+        texts: int64 [T] each, at least one.
+        length: tokens per window.
+        count: number of windows, over all texts; the first ones get one more where it is uneven.
+        setting: name of the setting for `length`, for the error message.
+
+    Returns:
+        int64 [count, length]. One text alone gives its `spread_windows`.
+
+    Raises:
+        UserError: fewer windows than texts, or fewer tokens than a text's windows need.
+    """
+    if count < len(texts):
+        raise UserError(
+            f"{count} windows are too few for {len(texts)} texts: one for each at least"
+        )
+    shares = [len(range(first, count, len(texts))) for first in range(len(texts))]
+    parts = [
+        spread_windows(text, length, share, setting)
+        for text, share in zip(texts, shares, strict=True)
+    ]
+    return torch.stack([parts[i % len(texts)][i // len(texts)] for i in range(count)])
 
 
 def _check(tokens: torch.Tensor, count: int, length: int, needed: int, setting: str) -> None:

@@ -134,6 +134,10 @@ def _settings(run: Run) -> list[tuple[str, Any]]:
     rows = [(label, run.setting(key)) for label, key in known.items()]
     models = [run.setting("model.path") or run.setting("model.name")]
     rows[0] = ("model", _listed([*models, *(run.setting("fitness.models") or [])]))
+    rows[1] = (
+        "text",
+        _listed([run.setting("corpus.name"), *(run.setting("fitness.domains") or [])]),
+    )
     if several := run.setting("fitness.sparsity"):
         rows[2] = ("sparsity", _listed(several))
     if (update := run.setting("fitness.update")) not in (None, "none"):

@@ -15,6 +15,8 @@ import pytest
 
 from pruner_zero.__main__ import main
 from pruner_zero.commands.launch import config_dir
+from pruner_zero.data.corpus import build_corpus
+from pruner_zero.data.documents import Document
 from pruner_zero.metric import Metric
 from pruner_zero.model.tiny import random_tiny
 
@@ -180,6 +182,9 @@ def test_complete_run_leaves_complete_folder(tiny_arguments, tmp_path, capsys):
         (["test.baselines=[wnda]"], "did you mean 'wanda'"),
         (["fitness.length=1"], "fitness.length must be at least 2"),
         (["corpus=files"], "corpus.files"),
+        (["fitness.domains=[nws]"], "fitness.domains: 'nws': did you mean 'news'"),
+        (["validation.domains=[news]", "validation.windows=1"], "too few for 2 texts"),
+        (["test.domains=[files]"], "test.domains: 'files': choose from"),
         (["seed=1", "-m", "sed=2,3"], "unknown setting 'sed'"),
         (["sparsity=[0.5"], "cannot read the override"),
     ],
@@ -254,6 +259,36 @@ def test_joint_fitness_over_sparsities_and_models(tiny_arguments, tmp_path, caps
     assert "names a sparsity twice" in error_line(
         capsys, *tiny_arguments, "fitness.sparsity=[0.5,0.50]"
     )
+
+
+def test_domains_take_turns_in_fitness_and_validation(tiny_arguments, tmp_path, capsys, monkeypatch):
+    texts = {"all": [Document(str(n), f"Other words, number {n}. " * 40) for n in range(40)]}
+    loaded = []
+
+    def other(name, **_settings):
+        loaded.append(name)
+        return build_corpus(name, texts)
+
+    monkeypatch.setattr("pruner_zero.commands.places.load_corpus", other)
+    quick = [*tiny_arguments[:-1], "search.generations=0", "test.baselines=[]",
+             "fitness.racing.enabled=false"]  # fmt: skip
+    mixed = ["fitness.domains=[news]", "validation.domains=[news]"]
+    losses = {}
+    for name, more in {"alone": [], "mixed": mixed}.items():
+        assert run(*quick, *more, f"hydra.run.dir={tmp_path / name}") == 0
+        log = (tmp_path / name / "evaluations.jsonl").open()
+        losses[name] = [json.loads(line)["losses"] for line in log]
+    assert loaded == ["news"]  # once for both splits; the final table stays with its own text
+    results = json.loads((tmp_path / "mixed" / "results.json").read_text())
+    assert list(results["test"]["corpora"]) == ["files"]
+    # Two windows, one of each text: the first is where a single text's windows begin as well.
+    pairs = [(a, m) for a, m in zip(losses["alone"], losses["mixed"], strict=True) if a and m]
+    assert pairs
+    assert all(a[0] == m[0] and a[1] != m[1] for a, m in pairs)
+    capsys.readouterr()
+    assert main(["ledger", f"cache={tmp_path / 'cache'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "files search 2 x 64" in printed and "files and news search 2 x 64" in printed
 
 
 def test_kill_and_the_same_command_again(tiny_arguments, tmp_path):

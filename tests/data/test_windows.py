@@ -5,7 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pruner_zero.data.windows import calibration_windows, consecutive_windows, spread_windows
+from pruner_zero.data.windows import (
+    calibration_windows,
+    consecutive_windows,
+    mixed_windows,
+    spread_windows,
+)
 from pruner_zero.errors import UserError
 
 
@@ -87,3 +92,20 @@ def test_spread_windows_cover_the_text_without_overlap(count, length, extra):
     # Even distances: nothing longer than one stride is left at the end.
     stride = tokens.numel() // count
     assert tokens.numel() - windows[-1, 0] < stride + count
+
+
+@given(st.integers(1, 4), st.integers(0, 9), st.integers(1, 20))
+def test_texts_take_turns_and_each_is_spread(texts, more, length):
+    count = texts + more
+    tokens = [torch.arange(count * length) + 10_000 * number for number in range(texts)]
+    windows = mixed_windows(tokens, length, count)
+    assert windows.shape == (count, length)
+    assert (windows[:, 0] // 10_000).tolist() == [i % texts for i in range(count)]
+    for number, text in enumerate(tokens):
+        own = windows[number::texts]
+        assert torch.equal(own, spread_windows(text, length, len(own)))
+
+
+def test_every_text_needs_a_window():
+    with pytest.raises(UserError, match="1 windows are too few for 2 texts"):
+        mixed_windows([torch.arange(9)] * 2, 3, 1)
