@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics as numbers
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,6 +100,7 @@ def compare(cfg: DictConfig, output: Path, display: Display | None = None) -> No
     cells = list(_cells(config))
     kept = Kept(output, "cells.jsonl")
     records = kept.open(cfg, _FREE, operators)
+    _check_metrics(records, output)
     done: Done = {(r["method"], r["sparsity"], r["seed"]): r for r in records}
     missing = [cell for cell in cells if cell.key not in done]
     display.say(f"{len(cells)} cells, {len(cells) - len(missing)} known, in {output}")
@@ -130,8 +131,12 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
             continue
         name, update = _split(method)
         chosen = resolve_method_argument(name)
+        # Neither scores nor shares of the blocks depend on calibration text.
         fixed = (
-            update == "none" and chosen.metric is not None and not chosen.reads & MEASURED_TERMINALS
+            update == "none"
+            and config.allocation != "owl"
+            and chosen.metric is not None
+            and not chosen.reads & MEASURED_TERMINALS
         )
         for sparsity in config.sparsity:
             mode, scope = _how(config, name, sparsity)
@@ -142,6 +147,22 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
                 raise UserError(f"method '{method}' at {sparsity}: {error}") from None
             for seed in [None] if fixed else seeds:
                 yield Cell(method, sparsity, seed)
+
+
+def _check_metrics(records: Sequence[dict[str, Any]], output: Path) -> None:
+    """Refuse cells of a file or run folder whose metric is another one by now.
+
+    Raises:
+        UserError: names it.
+    """
+    for record in records:
+        if (before := record.get("metric")) and record["sparsity"]:
+            now = resolve_method_argument(_split(record["method"])[0]).name
+            if now != before:
+                raise UserError(
+                    f"{record['method']} was {before} when {output} was begun and is {now} now: "
+                    "give another output"
+                )
 
 
 def _how(config: CompareCommandConfig, name: str, sparsity: str) -> tuple[str, str | None]:
@@ -171,6 +192,9 @@ def _measure(
         display,
         workload([(config.windows, config.length)], config.calibration, reads, host_copy=True),
     )
+    text = bench.corpus.fingerprint
+    if any(record.get("corpus_sha256", text) != text for record in done.values()):
+        raise UserError(f"the text has changed since {kept.log} was begun: give another output")
     layers = prunable_layers(bench.model)
     for sparsity in config.sparsity:
         parse_sparsity(sparsity).check(layers)
@@ -216,10 +240,13 @@ def _fill(
         "seed": cell.seed,
         "perplexity": None,
         "reason": None,
+        "corpus_sha256": bench.corpus.fingerprint,
     }
     if cell.sparsity is None:
         return {**record, "perplexity": dense_value}
     name, update = _split(cell.method)
+    method = resolve_method_argument(name)
+    record["metric"] = method.name
     mode, scope = _how(config, name, cell.sparsity)
     seed = cell.seed if cell.seed is not None else config.seeds[0]
     dense = _reads(config, cell)
@@ -229,7 +256,7 @@ def _fill(
     try:
         report = prune(
             bench.model,
-            resolve_method_argument(name),
+            method,
             cell.sparsity,
             calibration=calibration_ids(bench, config.calibration, seed),
             statistics=statistics,

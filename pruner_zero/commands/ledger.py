@@ -101,14 +101,18 @@ def _list(name: str, rows: list[dict[str, Any]], top: int, display: Display) -> 
 
 
 def _texts(row: dict[str, Any]) -> str:
-    return " and ".join((row["corpus"], *row.get("domains", ())))
+    return " and ".join((row["corpus"], *_domains(row)))
+
+
+def _domains(row: dict[str, Any]) -> list[str]:
+    return [name for name, _ in row.get("domains", ())]
 
 
 def _csv(rows: Iterable[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, "domains": " ".join(row.get("domains", ()))} for row in rows)
+    writer.writerows({**row, "domains": " ".join(_domains(row))} for row in rows)
     return text.getvalue()
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pruner_zero.files import is_folder
 from pruner_zero.metric import Metric
@@ -26,6 +30,8 @@ def resolve_method_argument(text: str) -> Method:
     path = Path(text)
     if is_folder(text):
         metric, scope = RunFolder(path).best_metric()
+        # Where scopes were not searched, the whole run competed in the one that it was given.
+        scope = scope or run_setting(path, "scope")
         name = f"{metric}@{scope}" if scope else str(metric)
         return Method(name, metric, cast(Scope, scope or "row"))
     if "/" in text and "(" not in text and not path.exists() and path.suffix != ".json":
@@ -36,6 +42,14 @@ def resolve_method_argument(text: str) -> Method:
     if path.suffix == ".json":
         return resolve_method(Metric.from_json(path))
     return resolve_method(text)
+
+
+def run_setting(folder: Path, key: str) -> Any:
+    """A setting of a search; None where its folder does not tell."""
+    try:
+        return OmegaConf.select(OmegaConf.load(RunFolder(folder).config), key)
+    except (OSError, YAMLError, OmegaConfBaseException):
+        return None
 
 
 def published_equals(metric: Metric, scope: str) -> list[str]:

@@ -75,8 +75,10 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
     write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
     display.table(title, header, rows)
-    scope = f", scope {best.scope}" if best.scope else ""
-    names = published_equals(best.metric, best.scope or "row")
+    # The last row is the best one's: it says in which scope, also where scopes are not searched.
+    own = best.scope or results["table"][-1]["scope"] or "row"
+    scope = f", scope {own}" if best.scope or own != "row" else ""
+    names = published_equals(best.metric, own)
     known = f", which orders weights like {' and '.join(names)}" if names else ""
     update = results["best"]["update"]
     with_it = "" if update == "none" else f", to be used with update={update}"

@@ -47,6 +47,7 @@ class Place:
         calibration: [N, L] token ids of the calibration split.
         validation: [N, L] token ids of the validation split.
         tests: corpus name → [N, L] token ids of the test split.
+        texts: corpus name → fingerprint, of the calibration and search text.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Place:
     calibration: Tensor
     validation: Tensor
     tests: Mapping[str, Tensor]
+    texts: Mapping[str, str]
 
 
 def open_places(
@@ -138,11 +140,11 @@ def _places(
         return mixed_windows(texts, part.length, part.windows, setting)
 
     ids, validation_ids = mixed("search", fitness), mixed("validation", validation)
-    beside = {
-        domain: corpora[domain].fingerprint
-        for domain in fitness.domains
+    beside = [
+        (domain, corpora[domain].fingerprint)
+        for domain in dict.fromkeys(fitness.domains)
         if domain != config.corpus.name
-    }
+    ]
     statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
     key = calibration_key(bench, config.calibration, config.seed)
     own = [file.sha256 for file in load_operators(config.operator_files)]
@@ -157,7 +159,7 @@ def _places(
             bench, key, ids, str(pattern), config.ledger, display, own, fitness.update, beside
         )
         dense = workers[0].dense if workers else None
-        racing = WHOLE if joint else fitness.racing
+        racing = WHOLE if joint else fitness.racing.for_texts(1 + len(beside))
         workers.append(
             FitnessWorker(
                 bench.model,
@@ -174,7 +176,8 @@ def _places(
                 update,
             )
         )
-    return [Place(name, worker, calibration, validation_ids, tests) for worker in workers]
+    texts = {config.corpus.name: bench.corpus.fingerprint, **dict(beside)}
+    return [Place(name, worker, calibration, validation_ids, tests, texts) for worker in workers]
 
 
 def _update(bench: Workbench, calibration: Tensor, display: Display, adaptive: bool) -> ObsUpdate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -101,6 +102,11 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
     display.say(f"dense perplexity {dense:.2f} on {_place(bench.corpus.name, ids)}")
     report, facts = pruned(config, method, model, bench, display)
     value = bench.with_room(lambda: measured_perplexity(model, ids, display))
+    if not math.isfinite(value):
+        raise UserError(
+            f"the perplexity of the model pruned by {report.method} is not finite, so it is not "
+            "written: lower the sparsity, or set model.dtype=float32"
+        )
     display.say(f"pruned perplexity {value:.2f}")
 
     name = config.model.path or config.model.name

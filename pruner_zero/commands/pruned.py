@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
-from yaml import YAMLError
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.methods import resolve_method_argument
+from pruner_zero.commands.methods import resolve_method_argument, run_setting
 from pruner_zero.commands.schema import PruningConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids
 from pruner_zero.commands.workload import workload
@@ -28,7 +24,6 @@ from pruner_zero.model.placement import check_memory
 from pruner_zero.model.prune import check_options, prune
 from pruner_zero.model.prune_report import PruneReport
 from pruner_zero.model.statistics import MEASURED_TERMINALS
-from pruner_zero.search.run_folder import RunFolder
 
 
 def checked_method(config: PruningConfig) -> Method:
@@ -130,7 +125,5 @@ def _update_of(metric: str) -> str:
     if metric in KNOWN_METRICS:
         return KNOWN_METRICS[metric].update
     if is_folder(metric):
-        with suppress(OSError, YAMLError, OmegaConfBaseException):
-            settings = OmegaConf.load(RunFolder(Path(metric)).config)
-            return str(OmegaConf.select(settings, "fitness.update", default="none"))
+        return str(run_setting(Path(metric), "fitness.update") or "none")
     return "none"

@@ -79,9 +79,11 @@ def open_run(
 def _unreadable(folder: RunFolder) -> str | None:
     """Why the settings of a run cannot be read; None when they can."""
     try:
-        if isinstance(OmegaConf.load(folder.config), DictConfig):
-            return None
-        return "it holds no settings"
+        settings = OmegaConf.load(folder.config)
+        OmegaConf.to_container(
+            settings, resolve=True
+        )  # other programs' may refer to what is not there
+        return None if isinstance(settings, DictConfig) else "it holds no settings"
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -111,7 +113,8 @@ def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
 
 
 def _taken_up(cfg: DictConfig, folder: RunFolder) -> RunFolder:
-    cfg.workers.in_flight = OmegaConf.load(folder.config).workers.in_flight
+    # A run that is older than the setting had one candidate in flight.
+    cfg.workers.in_flight = OmegaConf.select(OmegaConf.load(folder.config), _DEPTH, default=1)
     return folder
 
 

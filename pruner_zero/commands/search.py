@@ -167,10 +167,11 @@ def _evolve(ready: _Ready, tracked: ExitStack, display: Display) -> tuple[Search
         flight = Flight(depth)
         before = Progress(worker.full_tokens)
         if continued:
+            folder.check_texts(places[0].texts)
             before = _continue(folder, algorithm, worker, flight, display)
         else:
             cfg.workers.in_flight = depth
-            folder.begin(OmegaConf.to_yaml(cfg, resolve=True), files)
+            folder.begin(OmegaConf.to_yaml(cfg, resolve=True), files, places[0].texts)
         tracking = tracked.enter_context(
             track(config.tracker, folder.path, flatten(cfg), before.candidates, display.say)
         )

@@ -193,7 +193,7 @@ def ledger_context(
     display: Display,
     operators: Sequence[str] = (),
     update: str = "none",
-    domains: Mapping[str, str] | None = None,
+    domains: Sequence[tuple[str, str]] = (),
 ) -> LedgerContext | None:
     """Open the part of the ledger that losses of this set-up belong to.
 
@@ -208,7 +208,8 @@ def ledger_context(
             formula may be another metric.
         update: what follows the masks, see ``fitness.update``; its Hessians are of the calibration
             text that the statistics' key names.
-        domains: corpora whose windows take turns with the bench's own: name → fingerprint.
+        domains: corpora whose windows take turns with the bench's own, in this order: name and
+            fingerprint of each.
     """
     if setting == "off":
         return None
@@ -218,7 +219,7 @@ def ledger_context(
     if update != "none":
         own["update"] = update
     if domains:
-        own["domains"] = dict(domains)
+        own["domains"] = [list(domain) for domain in domains]
     return Ledger(path, display.say).context(
         {
             "model": statistics_key["model"],

@@ -131,13 +131,22 @@ def check_dense(value: float) -> str | None:
         value: its perplexity on plain text.
 
     Returns:
-        A warning when it is absurd (above 1000 or not finite), else None.
+        A warning when it is absurd (above 1000), else None.
+
+    Raises:
+        UserError: it is not finite.
     """
     if value <= _ABSURD:
         return None
+    why = "the checkpoint is broken or the tokenizer is not its own"
+    if not math.isfinite(value):
+        raise UserError(
+            f"the dense model's perplexity is not finite: {why}, or its numbers do not fit its "
+            "data type (model.dtype=float32)"
+        )
     return (
-        f"the dense model's perplexity is {value:.4g}: the checkpoint is broken or the tokenizer "
-        "is not its own, so no pruned number below means anything"
+        f"the dense model's perplexity is {value:.4g}: {why}, so no pruned number below means "
+        "anything"
     )
 
 

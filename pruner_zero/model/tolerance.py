@@ -77,7 +77,7 @@ def highest_ratio(
         The best probe within the tolerance, None when even one step of ``resolution`` is not, and
         all probes in the order in which they were made.
     """
-    steps = round(highest / resolution)
+    steps = int(highest / resolution + 1e-9)  # 0.9 / 0.01 is 90 but for its rounding
     probes: list[Probe] = []
 
     def fits(step: int) -> bool:

@@ -80,7 +80,7 @@ class JointWorker:
         """Take back what an earlier process of this run evaluated, from its log."""
         if record["fingerprint"]:
             self._fingerprints.add(record["fingerprint"])
-        for part, own in zip(self.parts, record["parts"], strict=False):
+        for part, own in zip(self.parts, record.get("parts", ()), strict=False):
             scope = part.scope_for(record["scope"])
             part.remember({**own, "simplified": record["simplified"], "scope": scope})
 

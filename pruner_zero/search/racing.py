@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scipy import stats
 
@@ -43,6 +43,14 @@ class RacingConfig:
     margin: float = 0.3
     place: int | None = None
     abandon: float = 2.0
+
+    def for_texts(self, count: int) -> RacingConfig:
+        """The rungs at which windows of several texts, in turn, have been seen equally often.
+
+        Args:
+            count: number of texts.
+        """
+        return replace(self, rungs=sorted({-(-rung // count) * count for rung in self.rungs}))
 
     def check(self) -> None:
         """Raise a UserError for impossible values."""

@@ -14,7 +14,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,18 @@ class RunFolder:
             return False
         return True
 
-    def begin(self, config: str, operator_files: Iterable[tuple[str, str]] = ()) -> None:
+    def begin(
+        self,
+        config: str,
+        operator_files: Iterable[tuple[str, str]] = (),
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         """Start a new run.
 
         Args:
             config: the resolved configuration, as YAML.
             operator_files: name and text of files with operators of the user's own.
+            texts: corpus name → fingerprint, of those that fitness depends on.
 
         Raises:
             UserError: when the folder already holds one.
@@ -79,8 +86,26 @@ class RunFolder:
             self.operators.mkdir(exist_ok=True)
             write_atomic(self.operators / f"{number}_{name}", text)
         write_atomic(self.config, config)
-        write_json(self.about, {"format": RUN_FORMAT, "versions": versions()})
+        about = {"format": RUN_FORMAT, "versions": versions(), "texts": dict(texts or {})}
+        write_json(self.about, about)
         self.log.touch()
+
+    def check_texts(self, texts: Mapping[str, str]) -> None:
+        """Refuse to go on with texts that are not those that the run began with.
+
+        Args:
+            texts: see `begin`.
+
+        Raises:
+            UserError: names the corpora that have changed.
+        """
+        with suppress(OSError, ValueError):
+            before = json.loads(self.about.read_text(encoding="utf-8")).get("texts", {})
+            if changed := [name for name in texts if before.get(name, texts[name]) != texts[name]]:
+                raise UserError(
+                    f"resume: the text of corpus {' and '.join(changed)} has changed since "
+                    f"{self.path} was begun: start a new run"
+                )
 
     def append(self, record: Record, state: dict[str, Any]) -> None:
         """Log one evaluation, then checkpoint the search as it is after it.

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from pruner_zero import Metric
 from pruner_zero.__main__ import main
 from pruner_zero.commands import compare as module
 
@@ -57,9 +58,35 @@ def test_table_files_and_resume_per_cell(arguments, tmp_path, capsys, monkeypatc
     assert "made with other values of windows" in capsys.readouterr().err
 
 
-def test_metric_from_formula_file_and_failing_metric(arguments, tmp_path, capsys):
-    from pruner_zero import Metric
+def test_a_changed_metric_or_text_is_not_mixed_in(arguments, text_file, tmp_path, capsys):
+    tree, text = tmp_path / "tree.json", tmp_path / "own.txt"
+    text.write_text(text_file.read_text())
+    mine = [*arguments, f"corpus.files=[{text}]", "sparsity=[0.5]"]
+    Metric.named("wanda").to_json(tree)
+    assert main([*mine, f"methods=[{tree}]"]) == 0
+    capsys.readouterr()
+    Metric.parse("W").to_json(tree)
+    assert main([*mine, f"methods=[{tree}]"]) == 2
+    error = capsys.readouterr().err
+    assert "was mul(W, sqrt(X)) when" in error and "and is W now" in error
+    assert error.count("\n") == 1
+    Metric.named("wanda").to_json(tree)
+    assert main([*mine, f"methods=[{tree}]"]) == 0
+    text.write_text(text.read_text().replace("river", "brook"))
+    assert main([*mine, f"methods=[{tree},magnitude]"]) == 2
+    assert "the text has changed since" in capsys.readouterr().err
 
+
+def test_shares_of_blocks_depend_on_the_seed(arguments, tmp_path):
+    settings = ["methods=[magnitude]", "sparsity=[0.5]", "seeds=[0,1]"]
+    for allocation, cells in {"uniform": 1, "owl": 2}.items():
+        folder = tmp_path / allocation
+        more = [f"output={folder}", f"allocation={allocation}"]
+        assert main([*arguments, *settings, *more]) == 0
+        assert len(list(csv.DictReader((folder / "table.csv").open()))) == cells
+
+
+def test_metric_from_formula_file_and_failing_metric(arguments, tmp_path, capsys):
     Metric.named("wanda").to_json(tmp_path / "tree.json")
     methods = f"methods=['mul(W,sqrt(X))',wanda,{tmp_path / 'tree.json'},'mms(sub(W,W))']"
     assert main([*arguments, methods, "sparsity=[0.5]"]) == 0

@@ -55,6 +55,12 @@ def test_answer_is_within_the_tolerance_and_its_command_runs(arguments, tmp_path
     assert (target / "pruning.json").exists()
 
 
+def test_sparsegpt_is_pruned_as_it_was_measured(arguments, capsys):
+    assert main([*arguments, "metrics=[sparsegpt]", "patterns=[2:4]", "tolerance=99%"]) == 0
+    printed = capsys.readouterr().out
+    assert "metric=sparsegpt sparsity=2:4 mode=sequential" in printed
+
+
 def test_a_tolerance_that_nothing_meets_names_the_nearest(arguments, tmp_path, capsys):
     settings = ["metrics=['neg(mul(W,sqrt(X)))']", "tolerance=0.0001%", "patterns=[2:4]"]
     assert main([*arguments, *settings]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pruner_zero.__main__ import main
+from pruner_zero.commands import prune as module
 from pruner_zero.files import left_behind
 
 
@@ -131,6 +133,17 @@ def test_a_folder_that_fails_verification_is_not_there(arguments, tmp_path, caps
     assert main(arguments) == 2
     assert "was not written whole: perplexity 121.0000, not 120.0000" in capsys.readouterr().err
     assert not [path.name for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_a_pruned_model_that_gives_no_numbers_is_not_written(
+    arguments, tmp_path, capsys, monkeypatch
+):
+    values = iter((20.0, math.inf))
+    monkeypatch.setattr(module, "measured_perplexity", lambda *_: next(values))
+    assert main([*arguments, "metric=magnitude", "sparsity=0.5"]) == 2
+    error = capsys.readouterr().err
+    assert "pruned by magnitude is not finite, so it is not written" in error
+    assert error.count("\n") == 1 and not (tmp_path / "pruned").exists()
 
 
 def test_what_a_kill_left_is_named(arguments, tmp_path, capsys):

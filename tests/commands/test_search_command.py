@@ -12,9 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from pruner_zero.__main__ import main
 from pruner_zero.commands.launch import config_dir
+from pruner_zero.commands.methods import resolve_method_argument
 from pruner_zero.data.corpus import build_corpus
 from pruner_zero.data.documents import Document
 from pruner_zero.metric import Metric
@@ -261,13 +264,16 @@ def test_joint_fitness_over_sparsities_and_models(tiny_arguments, tmp_path, caps
     )
 
 
-def test_domains_take_turns_in_fitness_and_validation(tiny_arguments, tmp_path, capsys, monkeypatch):
-    texts = {"all": [Document(str(n), f"Other words, number {n}. " * 40) for n in range(40)]}
+def test_domains_take_turns_in_fitness_and_validation(
+    tiny_arguments, tmp_path, capsys, monkeypatch
+):
     loaded = []
 
     def other(name, **_settings):
         loaded.append(name)
-        return build_corpus(name, texts)
+        words = f"Other words, of {name}, number"
+        texts = [Document(str(n), f"{words} {n}. " * 40) for n in range(40)]
+        return build_corpus(name, {"all": texts})
 
     monkeypatch.setattr("pruner_zero.commands.places.load_corpus", other)
     quick = [*tiny_arguments[:-1], "search.generations=0", "test.baselines=[]",
@@ -289,6 +295,73 @@ def test_domains_take_turns_in_fitness_and_validation(tiny_arguments, tmp_path, 
     assert main(["ledger", f"cache={tmp_path / 'cache'}"]) == 0
     printed = capsys.readouterr().out
     assert "files search 2 x 64" in printed and "files and news search 2 x 64" in printed
+    # With three texts the order decides who has the last window: other windows, other losses.
+    for names in ("news,ptb", "ptb,news"):
+        more = [f"fitness.domains=[{names}]", "fitness.windows=5"]
+        assert run(*quick, *more, f"hydra.run.dir={tmp_path / names[:3]}") == 0
+    capsys.readouterr()
+    assert main(["ledger", f"cache={tmp_path / 'cache'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "files and news and ptb search 5 x 64" in printed
+    assert "files and ptb and news search 5 x 64" in printed
+
+
+def test_the_scope_of_a_whole_run_goes_with_its_metric(tiny_arguments, tmp_path, capsys):
+    quick = ["search.generations=0", "test.baselines=[]", "scope=layer"]
+    assert run(*tiny_arguments, *quick) == 0
+    best = json.loads((tmp_path / "run" / "results.json").read_text())["best"]["expression"]
+    assert f"best metric   {best}, scope layer" in capsys.readouterr().out
+    method = resolve_method_argument(str(tmp_path / "run"))
+    assert (method.scope, method.name) == ("layer", f"{best}@layer")
+
+
+def test_a_text_that_has_changed_is_not_gone_on_with(tiny_arguments, text_file, tmp_path, capsys):
+    text = tmp_path / "own.txt"
+    text.write_text(text_file.read_text())
+    quick = [*tiny_arguments, f"corpus.files=[{text}]", "search.generations=0", "test.baselines=[]"]
+    assert run(*quick) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    text.write_text(text.read_text().replace("river", "brook"))
+    capsys.readouterr()
+    error = error_line(capsys, *quick, f"resume={tmp_path / 'run'}")
+    assert "the text of corpus files has changed" in error
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on(tiny_arguments, tmp_path, capsys):
+    quick = [*tiny_arguments, "search.generations=0", "test.baselines=[]"]
+    assert run(*quick) == 0
+    folder = tmp_path / "run"
+    (folder / "results.json").unlink()
+    settings = OmegaConf.load(folder / "config.yaml")
+    del settings["workers"], settings["fitness"]["domains"]
+    OmegaConf.save(settings, folder / "config.yaml")
+    # Another program's settings lie beside it, and refer to what is not there.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("a: ${b.c}")
+    assert run(*quick, "search.generations=1", "resume=auto") == 0
+    assert "resumed after candidate 8" in capsys.readouterr().out
+
+
+def test_a_model_that_gives_no_numbers_is_one_line(tiny_arguments, text_file, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    model, tokenizer = random_tiny()
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    model.save_pretrained(broken)
+    tokenizer.save_pretrained(broken)
+    hub = ["model=hub", f"model.path={broken}", "corpus=files", f"corpus.files=[{text_file}]",
+           f"cache={tmp_path / 'cache'}", "device=cpu"]  # fmt: skip
+    capsys.readouterr()  # saving prints
+    sizes = ["windows=2", "length=48"]
+    for command in (
+        ["search", *tiny_arguments, *hub[:2]],
+        ["compare", *hub, *sizes, f"output={tmp_path / 'compare'}", "methods=[dense,magnitude]"],
+        ["prune", *hub, *sizes, f"output={tmp_path / 'prune'}", "metric=magnitude"],
+        ["plan", *hub, *sizes, f"output={tmp_path / 'plan'}", "metrics=[magnitude]"],
+    ):
+        assert main(command) == 2, command
+        error = capsys.readouterr().err
+        assert "perplexity is not finite" in error and error.count("\n") == 1
 
 
 def test_kill_and_the_same_command_again(tiny_arguments, tmp_path):

@@ -41,6 +41,14 @@ def test_nothing_fits_and_everything_fits():
     assert best is not None and best.ratio == pytest.approx(0.9) and len(made) == 1
 
 
+@given(st.integers(1, 99), st.integers(1, 99))
+def test_no_probe_is_above_the_highest(resolution, highest):
+    if resolution <= highest:
+        measure, made = curve(1.0)
+        highest_ratio(measure, 0.05, resolution / 100, highest / 100)
+        assert max(made) == pytest.approx(highest // resolution * resolution / 100)
+
+
 def test_change_and_interval_by_hand():
     # Two windows of 10 tokens; per-token differences 0.1 and 0.3: mean 0.2, deviation sqrt(0.02).
     probe = compare_losses("0.5", 0.5, [31.0, 33.0], [30.0, 30.0], [10, 10])

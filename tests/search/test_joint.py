@@ -9,7 +9,7 @@ import pytest
 
 from pruner_zero.metric import Metric
 from pruner_zero.model.sparsity import NofM, Unstructured
-from pruner_zero.search.individual import Candidate, Individual
+from pruner_zero.search.individual import Candidate, FitnessResult, Individual
 from pruner_zero.search.joint import JointWorker
 from pruner_zero.search.primitives import metric_to_nodes, primitive_set
 from pruner_zero.search.worker import FitnessWorker
@@ -68,3 +68,12 @@ def test_a_resumed_joint_worker_knows_what_the_log_knows(parts, model, statistic
     known = fresh.evaluate(wanda, "layer")
     assert (known.perplexity, known.digest) == (result.perplexity, result.digest)
     assert (known.cost, known.known_by) == (0, "expression")
+
+
+def test_a_candidate_that_its_workers_did_not_survive_is_taken_back(parts):
+    lost = FitnessResult(float("inf"), reason="lost 2 workers")
+    record = {"simplified": "W", "scope": None, **lost.record()}
+    assert "parts" not in record
+    joint = JointWorker(parts)
+    joint.remember(record)
+    assert joint.evaluate(Metric.parse("W")).reason is None

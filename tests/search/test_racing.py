@@ -111,3 +111,9 @@ def test_estimate_is_the_rival_plus_the_mean_difference():
 def test_impossible_settings(settings, message):
     with pytest.raises(UserError, match=message):
         RacingConfig(**settings).check()
+
+
+def test_windows_of_several_texts_in_turn_are_looked_at_when_all_were_seen_alike():
+    assert RacingConfig().for_texts(1).rungs == [1, 2, 4, 8, 16]
+    assert RacingConfig().for_texts(2).rungs == [2, 4, 8, 16]
+    assert RacingConfig().for_texts(3).rungs == [3, 6, 9, 18]
