@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import runpy
 import shutil
+import subprocess
 import tomllib
 from itertools import groupby
 from pathlib import Path
@@ -169,6 +170,11 @@ def test_python_runs(fence, home, tmp_path, monkeypatch, capsys):
     runpy.run_path(str(path))
     if "print(" in text:
         assert float(capsys.readouterr().out) > 1
+
+
+@pytest.mark.parametrize("fence", SHELL, ids=str)
+def test_a_shell_can_read_it(fence):
+    assert subprocess.run(["bash", "-n"], input=fence.text, text=True, check=False).returncode == 0
 
 
 def test_there_is_something_to_run():

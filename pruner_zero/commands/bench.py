@@ -175,6 +175,8 @@ def _scored(text: str) -> Method:
 def _subject(config: BenchCommandConfig, model: nn.Module, methods: Sequence[Method]) -> Subject:
     head = CausalHead.of(model)
     check_length(head, config.length)
+    if config.public:
+        check_length(head, config.calibration.length)
     layers = prunable_layers(model)
     reads = frozenset[str]().union(*(method.reads for method in methods))
     return Subject(
@@ -232,7 +234,6 @@ def _public(
         f"sequences of {length} tokens, {timed_windows} of {len(ids)} windows"
     )
     head = CausalHead.of(model)
-    check_length(head, length)
     calibration = random_ids(timed_sequences, length, head.vocabulary, config.seed + 1)
     seconds, _ = public_candidate(
         model.float(),

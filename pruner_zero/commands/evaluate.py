@@ -18,7 +18,7 @@ from pruner_zero.commands.schema import EvaluateCommandConfig
 from pruner_zero.commands.setup import open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
-from pruner_zero.model.loading import load_model, resolve_device
+from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
 from pruner_zero.model.methods import Method
 from pruner_zero.model.placement import check_memory
 from pruner_zero.model.zeroshot import (
@@ -82,6 +82,7 @@ def evaluate(cfg: DictConfig, output: Path, display: Display | None = None) -> N
     scores = score_tasks(model, tokenizer, tasks, config.limit, config.batch_size)
     results = {
         "model": config.model.path or config.model.name,
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
         "pruning": pruning,
         "tasks": [asdict(score) for score in scores],
         "mean": {name: _mean(scores, name) for name in ("acc", "acc_norm")},
@@ -121,10 +122,11 @@ def _model(
     """Load the model and prune it; text is loaded only for a method that reads it."""
     texts = [(config.batch_size, 512)]
     if method is None or not needs_text(config, method):
+        device = resolve_device(None if config.device == "auto" else config.device)
         model, tokenizer = load_model(
             config.model.path or config.model.name,
-            config.model.dtype,
-            None if config.device == "auto" else config.device,
+            config.model.dtype or fast_dtype(device),
+            device,
             Path(config.cache) if config.cache else cache_directory(),
             display.say,
             config.memory,

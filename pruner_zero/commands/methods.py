@@ -10,9 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pruner_zero.files import is_folder
-from pruner_zero.metric import Metric
+from pruner_zero.metric import TERMINALS, Metric
 from pruner_zero.metric.library import PUBLISHED
-from pruner_zero.model.methods import Method, resolve_method
+from pruner_zero.model.methods import METHODS, Method, resolve_method
 from pruner_zero.model.sparsity import Scope
 from pruner_zero.search.run_folder import RunFolder
 
@@ -28,7 +28,8 @@ def resolve_method_argument(text: str) -> Method:
         UserError: when it is none of these; before anything is loaded.
     """
     path = Path(text)
-    if is_folder(text):
+    # A model pruned by Wanda may well lie in a folder of that name: ./wanda is the folder.
+    if is_folder(text) and text not in (*METHODS, *TERMINALS):
         metric, scope = RunFolder(path).best_metric()
         # Where scopes were not searched, the whole run competed in the one that it was given.
         scope = scope or run_setting(path, "scope")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,8 +17,9 @@ from pruner_zero.commands.display import Display
 from pruner_zero.commands.flatten import flatten
 from pruner_zero.commands.model_card import model_card
 from pruner_zero.commands.pruned import checked_method, pruned, pruning_work
+from pruner_zero.commands.quoting import override_value
 from pruner_zero.commands.schema import PruneCommandConfig
-from pruner_zero.commands.setup import Workbench, measured_perplexity, open_workbench
+from pruner_zero.commands.setup import measured_perplexity, open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import (
     check_new_folder,
@@ -120,14 +122,16 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
         "provenance": provenance(bench.device),
     }
     display.say(f"writing {output}")
+    device, memory = bench.device, "blockwise" if hosted_blocks(model) else "resident"
     with whole_folder(output) as folder:
         _save(model, bench.tokenizer, folder)
         write_json(folder / "pruning.json", record)
         write_atomic(folder / "README.md", model_card(record, report, ZEROS))
-        memory = "blockwise" if hosted_blocks(model) else "resident"
-        _verify(folder, report, value, ids, bench.device, memory, display)
+        # Where one model fits, two may not: this one makes room for the one that was written.
+        model.to("meta")
+        written = _verified(folder, report, value, ids, device, memory, display)
     if config.accelerate_2of4:
-        record["accelerated"] = _accelerated(bench, ids, value, display)
+        record["accelerated"] = _accelerated(written, device, ids, value, display)
         write_json(output / "pruning.json", record)
     else:
         display.say(ZEROS)
@@ -154,7 +158,7 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def _verify(
+def _verified(
     folder: Path,
     report: PruneReport,
     expected: float,
@@ -162,8 +166,8 @@ def _verify(
     device: torch.device,
     memory: str,
     display: Display,
-) -> None:
-    """Load the written model and compare zeros and perplexity with those in memory."""
+) -> nn.Module:
+    """Load the written model and compare zeros and perplexity with those before; return it."""
     with quiet_libraries():
         loaded: nn.Module = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
     place(loaded, device, memory)
@@ -180,17 +184,20 @@ def _verify(
         f"verified: loads, the same {report.zeros:,} zeros in {len(found)} layers, "
         f"perplexity {value:.2f}"
     )
+    return loaded
 
 
-def _accelerated(bench: Workbench, ids: Tensor, pruned: float, display: Display) -> dict[str, Any]:
+def _accelerated(
+    model: nn.Module, device: torch.device, ids: Tensor, pruned: float, display: Display
+) -> dict[str, Any]:
     """Convert the pruned model in memory; return its speed before and after, tokens per second."""
-    layers = prunable_layers(bench.model)
-    before = tokens_per_second(bench.model, ids)
+    layers = prunable_layers(model)
+    before = tokens_per_second(model, ids)
     accelerate(layers)
-    after = tokens_per_second(bench.model, ids)
-    value = measured_perplexity(bench.model, ids, display)
+    after = tokens_per_second(model, ids)
+    value = measured_perplexity(model, ids, display)
     display.say(
-        f"2:4 on {device_name(bench.device)}: {before:,.0f} tokens/s dense, {after:,.0f} tokens/s "
+        f"2:4 on {device_name(device)}: {before:,.0f} tokens/s dense, {after:,.0f} tokens/s "
         f"with semi-structured tensors ({after / before:.2f} times; all blocks, without the output "
         f"head, {ids.shape[0]} x {ids.shape[1]} tokens at once); perplexity {value:.2f}, "
         f"dense form {pruned:.2f}"
@@ -200,19 +207,19 @@ def _accelerated(bench: Workbench, ids: Tensor, pruned: float, display: Display)
         "torch.sparse.to_sparse_semi_structured, as pruner_zero.model.semi_structured does"
     )
     return {"dense_tokens_per_second": before, "tokens_per_second": after, "perplexity": value,
-            "batch": list(ids.shape), "device": device_name(bench.device)}  # fmt: skip
+            "batch": list(ids.shape), "device": device_name(device)}  # fmt: skip
 
 
 def _command(cfg: DictConfig) -> str:
     """The command that repeats this, with every setting that is not a path of this machine."""
     local = ("cache", "output", "device", "memory")
-    given = {k: v for k, v in flatten(cfg).items() if k not in local and v not in (None, [])}
-    return "pruner-zero prune " + " ".join(f"{key}={_text(v)}" for key, v in given.items())
-
-
-def _text(value: Any) -> str:
-    text = str(value).replace(" ", "")
-    return f"'{text}'" if set("()[],") & set(text) else text
+    usual = flatten(OmegaConf.structured(PruneCommandConfig))
+    words = [
+        f"{key}={shlex.quote(override_value(value))}"
+        for key, value in flatten(cfg).items()
+        if key not in local and not (value in (None, []) and value == usual.get(key))
+    ]
+    return "pruner-zero prune " + " ".join(words)
 
 
 def _place(corpus: str, ids: Tensor) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import create_functions
 
 # A call of anything but Hydra's own functions: users may have operators of their own.
 _CALL = re.compile(rf"(?!(?:{'|'.join(create_functions().functions)})\()[A-Za-z]\w*\(")
+_PLAIN = re.compile(r"[\w./:@+~-]+")
 _BEFORE = "=[,{: "
 _TAIL = re.compile(r"(@\w+)?(\+\w+)?(?=\s*([],}]|$))")
 
@@ -61,8 +63,29 @@ def split_positional(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def as_list(key: str, words: Sequence[str]) -> str:
     """Return an override that sets a key to a list of words, whatever characters they hold."""
-    quoted = (word.replace("\\", "\\\\").replace("'", "\\'") for word in words)
-    return f"{key}=[" + ",".join(f"'{word}'" for word in quoted) + "]"
+    return f"{key}=[" + ",".join(map(_quoted, words)) + "]"
+
+
+def override_value(value: Any) -> str:
+    """Write a setting's value as an override has it, before the shell's own quotes.
+
+    Args:
+        value: a number, a text, a truth value, None, or a list of these.
+    """
+    if isinstance(value, list):
+        return "[" + ",".join(map(override_value, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if not isinstance(value, str):
+        return str(value)
+    tight = value.replace(" ", "")
+    if quote_formulas(f"={tight}") == f"='{tight}'":
+        return tight  # a formula, which needs no quotes
+    return value if _PLAIN.fullmatch(value) else _quoted(value)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _closing(text: str, start: int) -> int | None:

@@ -8,9 +8,10 @@ from pruner_zero.metric.terminals import TERMINALS
 
 # Binding strength of what an operator's template shows on top level; the rest need no brackets.
 _SUM, _SIGNED, _PRODUCT, _POWER, _ATOM = range(5)
-_STRENGTH = {"add": _SUM, "sub": _SUM, "neg": _SIGNED, "mul": _PRODUCT, "sqr": _POWER,
-             "pow": _POWER, "power": _POWER, "rowsum": _PRODUCT, "colsum": _PRODUCT,
-             "V": _POWER}  # fmt: skip
+# A sum over rows or columns reaches over the products behind it.
+_STRENGTH = {"add": _SUM, "sub": _SUM, "neg": _SIGNED, "rowsum": _SIGNED, "colsum": _SIGNED,
+             "mul": _PRODUCT, "ratio": _PRODUCT, "div": _PRODUCT, "sqr": _POWER, "pow": _POWER,
+             "power": _POWER, "V": _POWER}  # fmt: skip
 _NEEDS = {"sub": (_SUM, _PRODUCT), "mul": (_PRODUCT, _PRODUCT), "neg": (_PRODUCT,),
           "sqr": (_ATOM,), "pow": (_ATOM,), "rowsum": (_PRODUCT,),
           "colsum": (_PRODUCT,)}  # fmt: skip
@@ -29,10 +30,15 @@ _BARS = "\\left|{0}\\right|"
 _BARRED = ("abs", "sqrt", "log", "power")
 
 
+def _number(label: str) -> str:
+    digits, e, exponent = label.partition("e")
+    return f"{digits} \\cdot 10^{{{int(exponent)}}}" if e else label
+
+
 def expression_to_latex(tree: Expression) -> str:
     """Return LaTeX without math delimiters; terminals are written as their table says."""
     if not tree.children:
-        return TERMINALS[tree.label].latex if tree.label in TERMINALS else tree.label
+        return TERMINALS[tree.label].latex if tree.label in TERMINALS else _number(tree.label)
     needs = _NEEDS.get(tree.label, (_SUM, _SUM))
     parts = []
     for child, need in zip(tree.children, needs, strict=False):

@@ -27,6 +27,7 @@ from pruner_zero.metric.library import KNOWN_METRICS
 from pruner_zero.metric.parser import parse_expression
 from pruner_zero.metric.simplify import simplify
 from pruner_zero.metric.terminals import TERMINALS
+from pruner_zero.metric.words import Extent
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,11 @@ class Metric:
         missing = sorted(name for name in self.terminals if given.get(name) is None)
         if missing:
             raise UserError(f"the metric {self} needs {', '.join(missing)}: measure statistics")
-        values = {name: value.to(dtype) for name, value in given.items() if value is not None}
+        values = {
+            name: _as_row(name, value.to(dtype))
+            for name, value in given.items()
+            if value is not None
+        }
         return evaluate(self.expression, values).expand(W.shape)
 
     def column_scores(self, values: Mapping[str, Tensor]) -> ColumnScores:
@@ -134,3 +139,9 @@ class Metric:
 
     def __str__(self) -> str:
         return str(self.expression)
+
+
+def _as_row(name: str, value: Tensor) -> Tensor:
+    """[in] as [1, in], of the terminals that are one number per input."""
+    per_input = TERMINALS[name].extent == Extent(False, True)
+    return value.unsqueeze(0) if value.dim() == 1 and per_input else value

@@ -35,11 +35,12 @@ def probe(operator: Operator) -> str | None:
 
     Returns:
         None when it passes: arity, shape, dtype, finiteness on zeros, negatives and large numbers,
-        the same value every time, untouched arguments, and the facts that it claims.
+        the same value every time, untouched arguments, a LaTeX template that can be filled in, and
+        the facts that it claims.
     """
     if failure := _arity(operator):
         return failure
-    for check in (_finite, _shapes, _pure, _signs, _symmetries, _reduced_once):
+    for check in (_typeset, _finite, _shapes, _pure, _signs, _symmetries, _reduced_once):
         try:
             failure = check(operator)
         except Exception as error:
@@ -124,6 +125,17 @@ def _shapes(operator: Operator) -> str | None:
     return None
 
 
+def _typeset(operator: Operator) -> str | None:
+    try:
+        operator.latex.format(*["x"] * operator.arity)
+    except (IndexError, KeyError, ValueError) as error:
+        return (
+            f"has a LaTeX template that cannot be filled in ({error}): double the braces that "
+            "are not {0} or {1}"
+        )
+    return None
+
+
 def _pure(operator: Operator) -> str | None:
     arguments = [_mixed() + index for index in range(operator.arity)]
     before = [argument.clone() for argument in arguments]
@@ -150,10 +162,12 @@ def _signs(operator: Operator) -> str | None:
 def _symmetries(operator: Operator) -> str | None:
     value, other = _mixed(), _mixed().roll(1)
     rest = [other][: operator.arity - 1]
-    if operator.even and not torch.equal(
-        _call(operator, value, *rest), _call(operator, -value, *rest)
-    ):
-        return "depends on its first argument's sign, though it is given as even"
+    if operator.even:
+        # Of each number alone: a function of all numbers can bear -x in place of x, and not |x|.
+        usual = _call(operator, value, *rest)
+        for other_sign in (-value, value.abs()):
+            if not torch.equal(usual, _call(operator, other_sign, *rest)):
+                return "depends on its first argument's signs, though it is given as even"
     if operator.commutative and (
         operator.arity != 2
         or not torch.equal(_call(operator, value, other), _call(operator, other, value))

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from pruner_zero.errors import UserError
 from pruner_zero.model.statistics import Statistics
 
 _FORMAT = "2"  # bump when the meaning of a stored tensor changes: old files are then re-measured
@@ -55,22 +56,29 @@ def cached_statistics(
     key = json.dumps({**key_fields, "format": _FORMAT}, sort_keys=True, default=str)
     name = hashlib.sha256(key.encode()).hexdigest()
     folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the cache folder {folder}: {error}: set cache=") from error
     path = folder / f"{name}.safetensors"
+    say = announce or (lambda text: warnings.warn(text, stacklevel=3))
     with _locked(path.with_suffix(".lock"), announce):
         stored = Statistics({})
         if path.exists():
             try:
                 stored = _read(path, key)
             except (SafetensorError, KeyError, ValueError, OSError) as error:
-                say = announce or (lambda text: warnings.warn(text, stacklevel=3))
                 say(f"cached statistics {path} are damaged ({error}): measuring them again")
         missing = frozenset(terminals) - stored.terminals()
         if not missing:
             return stored
         measured = measure(missing)
         complete = replace(measured, values={**stored.values, **measured.values})
-        _write(path, key, complete)
+        try:
+            _write(path, key, complete)
+        except (OSError, SafetensorError) as error:
+            # What took minutes serves this run all the same.
+            say(f"the statistics could not be kept in {folder} ({error}): going on without")
         return complete
 
 

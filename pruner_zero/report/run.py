@@ -193,7 +193,10 @@ def _evaluations(folder: RunFolder, gaps: list[str]) -> tuple[Evaluation, ...]:
 def _unknown_words(count: int, operator_files: Sequence[Path]) -> str:
     """What the page lacks of formulas that cannot be parsed, and how to have it."""
     many = "1 formula has" if count == 1 else f"{count} formulas have"
-    lost = "shown as text and as points, without size, word statistics, typeset form and tree"
+    lost = (
+        "shown as text, without typeset form, tree, word statistics and size, so not among the "
+        "expressions by size"
+    )
     if operator_files:
         # Code is never run because it lies in a folder: the user has to name it.
         names = ",".join(map(str, operator_files))

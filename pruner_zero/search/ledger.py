@@ -87,11 +87,14 @@ class Ledger:
     def __init__(self, path: Path, announce: Announce | None = None) -> None:
         """Open or make the database."""
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Jobs of a sweep open a new ledger together: SQLite does not wait while a file becomes
-        # a write-ahead log, and only one may move a damaged file aside.
-        with FileLock(path.with_name(f"{path.name}.lock")):
-            self._database = self._opened(path, announce)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Jobs of a sweep open a new ledger together: SQLite does not wait while a file becomes
+            # a write-ahead log, and only one may move a damaged file aside.
+            with FileLock(path.with_name(f"{path.name}.lock")):
+                self._database = self._opened(path, announce)
+        except OSError as error:
+            raise UserError(f"cannot open the ledger {path}: {error}: set ledger=") from error
 
     def _opened(self, path: Path, announce: Announce | None) -> sqlite3.Connection:
         try:

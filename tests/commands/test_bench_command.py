@@ -71,6 +71,7 @@ def test_the_public_flow_can_be_left_out_or_run_in_full(arguments, tmp_path):
         ("score_memory=-1", "score_memory must be at least 0"),
         ("length=1", "length must be at least 2"),
         ("length=4000", "longer than the model's 2048 positions"),
+        ("calibration.length=4000", "longer than the model's 2048 positions"),
         ("metrics=['sub(W,W)']", "cannot be timed"),
         ("sparsity=[3:7]", "not a multiple of 7"),
     ],

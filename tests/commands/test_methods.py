@@ -7,6 +7,7 @@ import pytest
 from pruner_zero import Metric
 from pruner_zero.__main__ import main
 from pruner_zero.commands.methods import published_equals, resolve_method_argument
+from pruner_zero.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,12 @@ def test_show_says_it(capsys):
     assert "prunes as wanda: the order of weights is the same by row" in capsys.readouterr().out
     assert main(["show", "metric=wanda"]) == 0
     assert "prunes as" not in capsys.readouterr().out
+
+
+def test_a_folder_of_a_methods_name_is_not_the_method(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("wanda", "W"):
+        (tmp_path / name).mkdir()
+        assert resolve_method_argument(name).metric is not None
+        with pytest.raises(UserError, match="holds no metric"):
+            resolve_method_argument(f"./{name}")

@@ -76,7 +76,7 @@ def test_report_says_what_it_needs_of_a_run_with_own_operators(
     capsys.readouterr()
     assert main(["report", str(run)]) == 0
     first, last = capsys.readouterr().out.splitlines()
-    assert "operators of the run's own: shown as text and as points" in first
+    assert "operators of the run's own: shown as text, without" in first
     assert f"add operator_files=[{kept}]" in first
     assert last.startswith("report of 1 run")
     assert "cube(W)" in page.read_text() and "tree of cube(W)" not in page.read_text()

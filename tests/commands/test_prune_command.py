@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -58,11 +59,10 @@ def test_folder_loads_elsewhere_with_its_zeros(arguments, tmp_path, capsys, sett
     card = (folder / "README.md").read_text()
     assert f"pruned to {sparsity}" in card and f"{record['perplexity']['pruned']:.2f}" in card
     # The card's command repeats the run.
-    words = record["command"].replace("'", "").split()[1:]
+    words = shlex.split(record["command"])[1:]
     again = tmp_path / "again"
     local = [a for a in arguments if a.startswith(("cache", "device"))]
-    quoted = [w if "(" not in w else w.replace("=", "='", 1) + "'" for w in words]
-    assert main([*quoted, *local, f"output={again}"]) == 0
+    assert main([*words, *local, f"output={again}"]) == 0
     other = dict(AutoModelForCausalLM.from_pretrained(again).named_parameters())
     assert all(torch.equal(weights[name], other[name]) for name in weights)
 
@@ -144,6 +144,26 @@ def test_a_pruned_model_that_gives_no_numbers_is_not_written(
     error = capsys.readouterr().err
     assert "pruned by magnitude is not finite, so it is not written" in error
     assert error.count("\n") == 1 and not (tmp_path / "pruned").exists()
+
+
+def test_the_recorded_command_repeats_the_run(arguments, text_file, tmp_path):
+    notes = tmp_path / "my notes.txt"
+    notes.write_text(text_file.read_text())
+    mine = [*arguments, f"corpus.files=['{notes}']", "metric=mul(W, sqrt(X))", "windows=null"]
+    assert main(mine) == 0
+    first = json.loads((tmp_path / "pruned" / "pruning.json").read_text())
+    words = shlex.split(first["command"])
+    assert words[:2] == ["pruner-zero", "prune"] and "windows=null" in words
+    local = [a for a in arguments if a.startswith(("cache", "device"))]
+    assert main([*words[1:], *local, f"output={tmp_path / 'again'}"]) == 0
+    again = json.loads((tmp_path / "again" / "pruning.json").read_text())
+    assert again["test"] == first["test"] and again["perplexity"] == first["perplexity"]
+
+
+def test_a_sweep_writes_below_its_output(arguments, tmp_path):
+    assert main([*arguments, "-m", "metric=magnitude", "sparsity=0.5,2:4"]) == 0
+    for number in ("0", "1"):
+        assert (tmp_path / "pruned" / number / "pruning.json").exists()
 
 
 def test_what_a_kill_left_is_named(arguments, tmp_path, capsys):

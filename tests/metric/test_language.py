@@ -144,6 +144,14 @@ def test_score_takes_half_precision_and_reports_missing_statistics():
         wide.score(W, Q=torch.ones(1, 1))
 
 
+def test_one_number_per_input_may_lack_its_axis():
+    W, X, H = torch.randn(4, 8), torch.rand(8), torch.rand(8)
+    for formula in ("mul(W, colsum(X))", "ratio(sqr(W), mul(H, X))"):
+        metric = Metric.parse(formula)
+        whole = metric.score(W, X=X[None], H=H[None])
+        torch.testing.assert_close(metric.score(W, X=X, H=H), whole, rtol=0, atol=0)
+
+
 def test_further_terminals_go_by_name():
     W, R, H = torch.randn(4, 8), torch.rand(4, 1), torch.rand(1, 8)
     D = torch.full((1, 1), 0.25)
@@ -163,6 +171,10 @@ def test_further_terminals_go_by_name():
         ("sqr(V)", "\\left(\\sigma_x^2\\right)^2"),  # LaTeX refuses two exponents in a row
         ("power(V, 0.5)", "\\left(\\sigma_x^2\\right)^{0.5}"),
         ("power(W, 0.5)", "|W|^{0.5}"),
+        ("mul(rowsum(W), G)", "\\left(\\textstyle\\sum_{\\mathrm{row}} |W|\\right) \\cdot |G|"),
+        ("rowsum(mul(W, G))", "\\textstyle\\sum_{\\mathrm{row}} |W| \\cdot |G|"),
+        ("sqr(ratio(W, G))", "\\left(\\frac{|W|}{|G|}\\right)^2"),
+        ("mul(W, 1e-05)", "|W| \\cdot 1 \\cdot 10^{-5}"),
     ],
 )
 def test_latex_of_terminals_under_bars_and_powers(formula, latex):

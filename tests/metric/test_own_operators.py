@@ -77,6 +77,12 @@ def test_a_file_extends_the_language(tmp_path, own_words):
         ("@operator(sign='non-negative')\ndef same(x): return x + 0", "is negative on negative"),
         ("@operator(sign='as arguments')\ndef minus(x): return -x", "though its sign is 'as arg"),
         ("@operator(even=True)\ndef odd(x): return x + 0", "first argument's sign"),
+        (
+            "@operator(even=True)\ndef off(x): return (x - x.mean()).abs()",  # bears -x, not |x|
+            "first argument's sign",
+        ),
+        ("@operator(latex='{0}^{3}')\ndef cubed(x): return x**3", "LaTeX template"),
+        ("@operator(latex='{x}')\ndef cubed(x): return x**3", "LaTeX template"),
         ("@operator(commutative=True)\ndef minus(x, y): return x - y", "order of its arguments"),
         ("@operator(reduces='row')\ndef twice(x): return 2 * x.sum(-1, True)", "as themselves"),
         ("@operator()\ndef words(x): return 'x'", "raises on tensors of 4 x 6: TypeError"),

@@ -7,8 +7,9 @@ from threading import Event
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
+from pruner_zero.errors import UserError
 from pruner_zero.model.statistics import measure_statistics
 from pruner_zero.model.statistics_cache import cached_statistics, model_fingerprint
 
@@ -38,6 +39,20 @@ def test_the_second_read_comes_from_disk_and_is_equal(tmp_path, counted):
     assert first.provenance == second.provenance
     assert second.sequences == 3
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_what_cannot_be_kept_is_used_all_the_same(tmp_path, counted, monkeypatch):
+    def full(*_arguments, **_settings):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("pruner_zero.model.statistics_cache.save_file", full)
+    said = []
+    found = cached_statistics(tmp_path, {"seed": 0}, "GX", counted[0], said.append)
+    assert found.terminals() >= {"G", "X"}
+    assert "could not be kept" in said[0] and "No space left" in said[0] and len(said) == 1
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot make the cache folder .*set cache="):
+        cached_statistics(tmp_path / "file" / "deep", {"seed": 0}, "GX", counted[0])
 
 
 def test_a_file_that_lacks_terminals_is_completed(tmp_path, counted):

@@ -77,6 +77,9 @@ def test_unusable_files_are_moved_aside_and_said_once(tmp_path, damage):
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(UserError, match="ledger"):
         Ledger(tmp_path)  # a folder
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot open the ledger .*set ledger="):
+        Ledger(tmp_path / "file" / "ledger.sqlite")
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):

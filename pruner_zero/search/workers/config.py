@@ -136,7 +136,7 @@ def check_reachable(address: str) -> None:
         raise UserError(f"workers.address={found} is none: auto, HOST:PORT, ray://HOST:PORT")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
+    except (OSError, UnicodeError, OverflowError) as error:  # no such name or port is possible
         raise unreachable(address, f"{found}: {error}") from error
 
 

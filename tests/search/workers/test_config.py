@@ -85,3 +85,6 @@ def test_an_address_is_knocked_at_before_anything_is_loaded():
         check_reachable(f"ray://127.0.0.1:{port}")
     with pytest.raises(UserError, match=r"workers.address=head is none"):
         check_reachable("head")
+    for impossible in (".:6379", f"{'x' * 70}:6379", "localhost:123456"):
+        with pytest.raises(UserError, match="no Ray cluster at"):
+            check_reachable(impossible)
