@@ -2,7 +2,7 @@
 
 =====================  =====================================================================
 ``config.yaml``        the resolved configuration
-``run.json``           the format of the folder and the versions that began it
+``run.json``           the folder's format, the versions that began it, fingerprints of texts
 ``evaluations.jsonl``  one line per evaluated candidate, appended and flushed at once
 ``checkpoint.json``    state of the search after the last complete line of the log
 ``best_metric.json``   the best metric so far, as a public JSON tree
@@ -104,7 +104,7 @@ class RunFolder:
             if changed := [name for name in texts if before.get(name, texts[name]) != texts[name]]:
                 raise UserError(
                     f"resume: the text of corpus {' and '.join(changed)} has changed since "
-                    f"{self.path} was begun: start a new run"
+                    f"{self.path} was begun: start a new run, without resume"
                 )
 
     def append(self, record: Record, state: dict[str, Any]) -> None:
