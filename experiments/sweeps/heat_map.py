@@ -18,24 +18,21 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from omegaconf import OmegaConf
 
-from experiments.curves import find_runs, read_run
+from pruner_zero.report import Curve, common_costs, find_runs, read_run
 
 Cells = dict[tuple[float, float], dict[int, float]]
 
 
 def collect(folders: list[Path], rows: str, columns: str) -> tuple[Cells, float]:
     """Return best perplexity by (row, column) and seed at the common cost, and that cost."""
-    runs = [
-        (OmegaConf.load(folder / "config.yaml"), read_run(folder, [rows, columns]))
-        for folder in folders
-    ]
-    common = min(float(run.cost[-1]) for _, run in runs)
+    runs = [run for folder in folders if (run := read_run(folder)).outcome]
+    curves = [Curve.of(run) for run in runs]
+    common = common_costs(curves)[-1] if runs else 0.0
     cells: Cells = defaultdict(dict)
-    for config, run in runs:
-        key = OmegaConf.select(config, rows), OmegaConf.select(config, columns)
-        cells[key][run.seed] = run.at(common)
+    for run, curve in zip(runs, curves, strict=True):
+        if (best := curve.at(common)) is not None:
+            cells[run.setting(rows), run.setting(columns)][run.setting("seed")] = best
     return cells, common
 
 
@@ -88,10 +85,9 @@ def main() -> None:
     parser.add_argument("--columns", required=True, help="setting with numbers")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    folders = find_runs(options.runs)
-    if not folders:
+    cells, common = collect(find_runs(options.runs), options.rows, options.columns)
+    if not cells:
         parser.error("no finished run in these folders")
-    cells, common = collect(folders, options.rows, options.columns)
     options.out.mkdir(parents=True, exist_ok=True)
     plot(cells, options.rows, options.columns, common, options.out / "heat_map.svg")
     text = table(cells, options.rows, options.columns, common)
