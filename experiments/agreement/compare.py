@@ -39,6 +39,7 @@ class Recorder:
     """A metric that also notes which scores are next to their threshold."""
 
     def __init__(self, method: Method, pattern: SparsityPattern) -> None:
+        assert method.metric is not None  # SparseGPT has none, and no scores to note
         self.metric, self.pattern = method.metric, pattern
         self.near: list[Tensor] = []
 

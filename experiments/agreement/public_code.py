@@ -32,7 +32,7 @@ def load_library(clone: Path, alias: str) -> Any:
     sys.modules[alias] = package
     if not (clone / "lib" / "ablate.py").exists():
         missing = types.ModuleType(f"{alias}.ablate")
-        missing.AblateGPT = None
+        missing.__dict__["AblateGPT"] = None
         sys.modules[f"{alias}.ablate"] = missing
     _old_names()
     return importlib.import_module(f"{alias}.prune")
@@ -42,6 +42,7 @@ def load_file(path: Path, alias: str) -> Any:
     """Import one file whose imports are relative to its own folder."""
     _old_names()
     spec = importlib.util.spec_from_file_location(alias, path)
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))
     try:
@@ -55,8 +56,9 @@ def _old_names() -> None:
     import transformers
     from transformers.pytorch_utils import Conv1D
 
-    if not hasattr(transformers, "Conv1D"):
-        transformers.Conv1D = Conv1D
+    names: Any = transformers
+    if not hasattr(names, "Conv1D"):
+        names.Conv1D = Conv1D
 
 
 @contextlib.contextmanager

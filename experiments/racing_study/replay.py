@@ -34,6 +34,7 @@ class Replay:
             free = len(self.hall) < self.top
             rival = Rival(tuple(self._losses[self.hall[0 if free else -1][1]]), not free)
         run = race(lambda count: losses[:count], len(losses), tokens, rival, config)
+        assert run is not None  # every loss is there
         self.tokens += len(run.losses) * tokens
         self.stopped += not run.complete
         if run.complete:
