@@ -1,19 +1,12 @@
-"""The search command from outside: overrides, errors in one line, files, resume, sweeps."""
+"""The search command from outside: files, tables, settings that change what is judged, sweeps."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-import torch
-from omegaconf import OmegaConf
 
 from pruner_zero.__main__ import main
 from pruner_zero.commands.launch import config_dir
@@ -22,92 +15,7 @@ from pruner_zero.data.corpus import build_corpus
 from pruner_zero.data.documents import Document
 from pruner_zero.metric import Metric
 from pruner_zero.model.tiny import random_tiny
-
-
-def run(*arguments: str) -> int:
-    return main(["search", *arguments])
-
-
-def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert run(*arguments) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("error: ")
-    assert printed.err.count("\n") == 1
-    assert "Traceback" not in printed.out + printed.err
-    return printed.err
-
-
-@pytest.mark.parametrize(
-    ("given", "hint"),
-    [
-        ("model={folder}", "write model=hub model.path={folder}"),
-        ("model='{folder}'", "write model=hub model.path='{folder}'"),
-        ("model=some-org/some-model", "write model=hub model.path=some-org/some-model"),
-        ("model=nowhere", "choose from: hub, "),
-        ("corpus={folder}", "write corpus=files corpus.files=[{folder}]"),
-    ],
-)
-def test_a_path_where_a_config_is_named_says_how_to_write_it(tmp_path, capsys, given, hint):
-    assert main(["search", given.format(folder=tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert "config is called" in error and error.count("\n") == 1
-    assert hint.format(folder=tmp_path) in error
-
-
-def test_a_place_that_cannot_be_a_folder_is_one_line(tmp_path, capsys):
-    (tmp_path / "file").touch()
-    for command in (
-        ["search", f"hydra.run.dir={tmp_path / 'file'}"],
-        ["search", "-m", "seed=1,2", f"hydra.sweep.dir={tmp_path / 'file'}"],
-        ["prune", f"output={tmp_path / 'file' / 'below'}"],
-        ["plan", f"output={tmp_path / 'file'}"],
-    ):
-        assert main(command) == 2
-        error = capsys.readouterr().err
-        assert f"{tmp_path / 'file'} is a file" in error and error.count("\n") == 1
-
-
-def test_a_folder_with_something_in_it_is_refused_before_anything_loads(
-    tiny_arguments, tmp_path, capsys, monkeypatch
-):
-    def must_not_load(*_args, **_settings):
-        raise AssertionError("a model was loaded")
-
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.txt").write_text("years of work")
-    monkeypatch.setattr("pruner_zero.commands.setup.load_model", must_not_load)
-    assert "is not empty: choose another folder" in error_line(capsys, *tiny_arguments)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
-    (tmp_path / "run" / "thesis.txt").rename(tmp_path / "run" / "evaluations.jsonl")
-    assert "already holds a run" in error_line(capsys, *tiny_arguments)
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "message"),
-    [
-        ("config.yaml", "a: [", "config.yaml cannot be read (while parsing"),
-        ("config.yaml", "- 1", "config.yaml cannot be read (it holds no settings)"),
-        ("checkpoint.json", '{"version": 3}', "checkpoint.json holds no state of a search"),
-        ("evaluations.jsonl", "garbage\n", "evaluations.jsonl is damaged (Expecting"),
-    ],
-)
-def test_resuming_a_damaged_run_is_one_line(tiny_arguments, tmp_path, capsys, file, text, message):
-    quick = [*tiny_arguments, "search.generations=0", "test.baselines=[]"]
-    assert run(*quick) == 0
-    (tmp_path / "run" / "results.json").unlink()
-    (tmp_path / "run" / file).write_text(text)
-    capsys.readouterr()
-    assert run(*quick, f"resume={tmp_path / 'run'}") == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
-
-
-def test_a_run_that_is_not_there_is_named_with_the_nearest(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "first").mkdir(parents=True)
-    (tmp_path / "runs" / "first" / "evaluations.jsonl").touch()
-    assert main(["show", "metric=runs/frist"]) == 2
-    assert "no run folder runs/frist: did you mean runs/first?" in capsys.readouterr().err
+from tests.commands.searching import error_line, run
 
 
 def test_complete_run_leaves_complete_folder(tiny_arguments, tmp_path, capsys):
@@ -158,90 +66,12 @@ def test_complete_run_leaves_complete_folder(tiny_arguments, tmp_path, capsys):
     assert course(alone / "evaluations.jsonl") == course(folder / "evaluations.jsonl")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["search.popultion_size=3"], "did you mean 'search.population_size'"),
-        (["sede=1"], "unknown setting 'sede': did you mean 'seed'"),
-        (["search.population_size=many"], "search.population_size=many: Value 'many'"),
-        (["model=smollm2"], "no model config is called 'smollm2': did you mean 'smollm2-135m'"),
-        (["corpus=wikpedia"], "did you mean 'wikipedia'"),
-        (["search=stedy_state"], "did you mean 'steady_state'"),
-        (["search.scopes=[row,modle]"], "did you mean 'model'"),
-        (["search.scopes=[row]", "sparsity=2:4"], "drop search.scopes"),
-        (["search.seeds=[wanda@modle]"], "did you mean 'model'"),
-        (["search.variation.mutation_weights.hois=1"], "mutation_weights.hoist'"),
-        (["search.variation.mutation_probability=1"], "did you mean 'search.mutation_probability'"),
-        (["search.mutation_probability=1.5"], "search.mutation_probability must lie in [0, 1]"),
-        (["search=nsga2", "search.diversity=age"], "not for nsga2"),
-        (["sparsity=1.5"], "must lie strictly between 0 and 1"),
-        (["sparsity=0"], "must lie strictly between 0 and 1"),
-        (["sparsity=4:2"], "4:2"),
-        (["sparsity=half"], "half"),
-        (["scope=rows"], "rows"),
-        (["simplify=rnk"], "did you mean 'rank'"),
-        (["operators=papr"], "did you mean 'paper'"),
-        (["search.minutes=0"], "search.minutes must be above 0"),
-        (["test.baselines=[wnda]"], "did you mean 'wanda'"),
-        (["fitness.length=1"], "fitness.length must be at least 2"),
-        (["corpus=files"], "corpus.files"),
-        (["fitness.domains=[nws]"], "fitness.domains: 'nws': did you mean 'news'"),
-        (["validation.domains=[news]", "validation.windows=1"], "too few for 2 texts"),
-        (["test.domains=[files]"], "test.domains: 'files': choose from"),
-        (["seed=1", "-m", "sed=2,3"], "unknown setting 'sed'"),
-        (["sparsity=[0.5"], "cannot read the override"),
-    ],
-)
-def test_mistakes_are_one_line_before_anything_loads(capsys, monkeypatch, arguments, message):
-    def must_not_load(*_args, **_settings):
-        raise AssertionError("a model was loaded")
-
-    monkeypatch.setattr("pruner_zero.commands.setup.load_model", must_not_load)
-    assert message in error_line(capsys, *arguments)
-
-
 @pytest.mark.parametrize("algorithm", ["mu_plus_lambda", "nsga2", "random"])
 def test_every_algorithm_runs_from_its_config(tiny_arguments, tmp_path, algorithm):
     settings = ["search.generations=1", "search.constants=[0.5]", "search.tune.share=0.3"]
     assert run(*tiny_arguments, f"search={algorithm}", *settings) == 0
     log = tmp_path / "run" / "evaluations.jsonl"
     assert len(log.read_text().splitlines()) == 16
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["sparsity=3:7"], "not a multiple of 7"),
-        (["test.windows=100000"], "test.length"),
-        (["fitness.windows=100000"], "fitness.length"),
-        (["calibration.length=100000"], "calibration.length"),
-        (["resume=/nowhere/at/all"], "no run"),
-        (["calibration.gradient_norm=l3"], "l1 or l2"),
-    ],
-)
-def test_mistakes_that_need_the_model_or_text(
-    tiny_arguments, capsys, monkeypatch, arguments, message
-):
-    def must_not_measure(*_args, **_settings):
-        raise AssertionError("statistics were measured")
-
-    monkeypatch.setattr("pruner_zero.commands.setup.measure_statistics", must_not_measure)
-    assert message in error_line(capsys, *tiny_arguments, *arguments)
-
-
-def test_model_folder_that_is_no_decoder(tiny_arguments, tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    line = error_line(capsys, *tiny_arguments, "model=hub", f"model.path={tmp_path / 'empty'}")
-    assert "config.json" in line
-
-
-def test_occupied_folder_and_changed_settings_are_refused(tiny_arguments, tmp_path, capsys):
-    quick = [*tiny_arguments, "search.generations=0"]
-    assert run(*quick) == 0
-    capsys.readouterr()
-    assert "already holds a run" in error_line(capsys, *quick)
-    resumed = error_line(capsys, *quick, f"resume={tmp_path / 'run'}", "seed=5", "sparsity=0.6")
-    assert "other values of seed, sparsity" in resumed
 
 
 def test_joint_fitness_over_sparsities_and_models(tiny_arguments, tmp_path, capsys):
@@ -315,92 +145,6 @@ def test_the_scope_of_a_whole_run_goes_with_its_metric(tiny_arguments, tmp_path,
     assert (method.scope, method.name) == ("layer", f"{best}@layer")
 
 
-def test_a_text_that_has_changed_is_not_gone_on_with(tiny_arguments, text_file, tmp_path, capsys):
-    text = tmp_path / "own.txt"
-    text.write_text(text_file.read_text())
-    quick = [*tiny_arguments, f"corpus.files=[{text}]", "search.generations=0", "test.baselines=[]"]
-    assert run(*quick) == 0
-    (tmp_path / "run" / "results.json").unlink()
-    text.write_text(text.read_text().replace("river", "brook"))
-    capsys.readouterr()
-    error = error_line(capsys, *quick, f"resume={tmp_path / 'run'}")
-    assert "the text of corpus files has changed" in error
-
-
-def test_a_run_that_is_older_than_a_setting_goes_on(tiny_arguments, tmp_path, capsys):
-    quick = [*tiny_arguments, "search.generations=0", "test.baselines=[]"]
-    assert run(*quick) == 0
-    folder = tmp_path / "run"
-    (folder / "results.json").unlink()
-    settings = OmegaConf.load(folder / "config.yaml")
-    del settings["workers"], settings["fitness"]["domains"]
-    OmegaConf.save(settings, folder / "config.yaml")
-    # Another program's settings lie beside it, and refer to what is not there.
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "config.yaml").write_text("a: ${b.c}")
-    assert run(*quick, "search.generations=1", "resume=auto") == 0
-    assert "resumed after candidate 8" in capsys.readouterr().out
-
-
-def test_a_model_that_gives_no_numbers_is_one_line(tiny_arguments, text_file, tmp_path, capsys):
-    broken = tmp_path / "broken"
-    model, tokenizer = random_tiny()
-    with torch.no_grad():
-        model.model.norm.weight[0] = float("nan")
-    model.save_pretrained(broken)
-    tokenizer.save_pretrained(broken)
-    hub = ["model=hub", f"model.path={broken}", "corpus=files", f"corpus.files=[{text_file}]",
-           f"cache={tmp_path / 'cache'}", "device=cpu"]  # fmt: skip
-    capsys.readouterr()  # saving prints
-    sizes = ["windows=2", "length=48"]
-    for command in (
-        ["search", *tiny_arguments, *hub[:2]],
-        ["compare", *hub, *sizes, f"output={tmp_path / 'compare'}", "methods=[dense,magnitude]"],
-        ["prune", *hub, *sizes, f"output={tmp_path / 'prune'}", "metric=magnitude"],
-        ["plan", *hub, *sizes, f"output={tmp_path / 'plan'}", "metrics=[magnitude]"],
-    ):
-        assert main(command) == 2, command
-        error = capsys.readouterr().err
-        assert "perplexity is not finite" in error and error.count("\n") == 1
-
-
-def test_kill_and_the_same_command_again(tiny_arguments, tmp_path):
-    whole = tmp_path / "whole"
-    settings = [*tiny_arguments[:-1], "search.generations=6"]
-    assert run(*settings, f"hydra.run.dir={whole}") == 0
-    folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "pruner_zero", "search", *settings, f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ})
-    log = folder / "evaluations.jsonl"
-    while process.poll() is None:
-        if log.exists() and log.read_bytes().count(b"\n") >= 5:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        time.sleep(0.005)
-    assert process.returncode == -signal.SIGKILL
-    # A finished run and one of other settings lie beside it: neither is taken for it.
-    assert run(*settings, "resume=auto", f"hydra.run.dir={tmp_path / 'unused'}") == 0
-    for name in ("hall_of_fame.json", "checkpoint.json"):
-        assert (folder / name).read_text() == (whole / name).read_text()
-    assert not (tmp_path / "unused").exists()
-
-
-def test_interrupt_says_how_to_go_on(tiny_arguments, tmp_path):
-    command = [sys.executable, "-m", "pruner_zero", "search", *tiny_arguments,
-               "search.generations=5000"]  # fmt: skip
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ}
-    )
-    log = tmp_path / "run" / "evaluations.jsonl"
-    while process.poll() is None and not (log.exists() and log.stat().st_size):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"resume={tmp_path / 'run'}" in printed
-    assert "Traceback" not in printed
-
-
 @pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_bfloat16_where_the_cpu_computes_in_it(
     tiny_arguments, tmp_path, monkeypatch, native, expected
@@ -454,24 +198,3 @@ def test_help_speaks_of_the_field(capsys):
 def test_every_experiment_composes(experiment, capsys):
     assert run(f"experiment={experiment}", "--cfg", "job") == 0
     assert "population_size" in capsys.readouterr().out
-
-
-def test_interrupt_before_the_first_candidate_says_that_nothing_is_lost(
-    tiny_arguments, monkeypatch, capsys
-):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pruner_zero.commands.search._dense", interrupted)
-    assert main(["search", *tiny_arguments]) == 130
-    last = capsys.readouterr().out.strip().splitlines()[-1]
-    assert last == "stopped before the first candidate: start the command again"
-
-
-def test_interrupt_while_libraries_load_is_quiet(monkeypatch, capsys):
-    def interrupted(_name):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("importlib.import_module", interrupted)
-    assert run("seed=1") == 130
-    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,129 @@
+"""Searches that were stopped, and how they go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from omegaconf import OmegaConf
+
+from pruner_zero.__main__ import main
+from tests.commands.searching import error_line, run
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("config.yaml", "a: [", "config.yaml cannot be read (while parsing"),
+        ("config.yaml", "- 1", "config.yaml cannot be read (it holds no settings)"),
+        ("checkpoint.json", '{"version": 3}', "checkpoint.json holds no state of a search"),
+        ("evaluations.jsonl", "garbage\n", "evaluations.jsonl is damaged (Expecting"),
+    ],
+)
+def test_resuming_a_damaged_run_is_one_line(tiny_arguments, tmp_path, capsys, file, text, message):
+    quick = [*tiny_arguments, "search.generations=0", "test.baselines=[]"]
+    assert run(*quick) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    (tmp_path / "run" / file).write_text(text)
+    capsys.readouterr()
+    assert run(*quick, f"resume={tmp_path / 'run'}") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_occupied_folder_and_changed_settings_are_refused(tiny_arguments, tmp_path, capsys):
+    quick = [*tiny_arguments, "search.generations=0"]
+    assert run(*quick) == 0
+    capsys.readouterr()
+    assert "already holds a run" in error_line(capsys, *quick)
+    resumed = error_line(capsys, *quick, f"resume={tmp_path / 'run'}", "seed=5", "sparsity=0.6")
+    assert "other values of seed, sparsity" in resumed
+
+
+def test_a_text_that_has_changed_is_not_gone_on_with(tiny_arguments, text_file, tmp_path, capsys):
+    text = tmp_path / "own.txt"
+    text.write_text(text_file.read_text())
+    quick = [*tiny_arguments, f"corpus.files=[{text}]", "search.generations=0", "test.baselines=[]"]
+    assert run(*quick) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    text.write_text(text.read_text().replace("river", "brook"))
+    capsys.readouterr()
+    error = error_line(capsys, *quick, f"resume={tmp_path / 'run'}")
+    assert "the text of corpus files has changed" in error
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on(tiny_arguments, tmp_path, capsys):
+    quick = [*tiny_arguments, "search.generations=0", "test.baselines=[]"]
+    assert run(*quick) == 0
+    folder = tmp_path / "run"
+    (folder / "results.json").unlink()
+    settings = OmegaConf.load(folder / "config.yaml")
+    del settings["workers"], settings["fitness"]["domains"]
+    OmegaConf.save(settings, folder / "config.yaml")
+    # Another program's settings lie beside it, and refer to what is not there.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("a: ${b.c}")
+    assert run(*quick, "search.generations=1", "resume=auto") == 0
+    assert "resumed after candidate 8" in capsys.readouterr().out
+
+
+def test_kill_and_the_same_command_again(tiny_arguments, tmp_path):
+    whole = tmp_path / "whole"
+    settings = [*tiny_arguments[:-1], "search.generations=6"]
+    assert run(*settings, f"hydra.run.dir={whole}") == 0
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "pruner_zero", "search", *settings, f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ})
+    log = folder / "evaluations.jsonl"
+    while process.poll() is None:
+        if log.exists() and log.read_bytes().count(b"\n") >= 5:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        time.sleep(0.005)
+    assert process.returncode == -signal.SIGKILL
+    # A finished run and one of other settings lie beside it: neither is taken for it.
+    assert run(*settings, "resume=auto", f"hydra.run.dir={tmp_path / 'unused'}") == 0
+    for name in ("hall_of_fame.json", "checkpoint.json"):
+        assert (folder / name).read_text() == (whole / name).read_text()
+    assert not (tmp_path / "unused").exists()
+
+
+def test_interrupt_says_how_to_go_on(tiny_arguments, tmp_path):
+    command = [sys.executable, "-m", "pruner_zero", "search", *tiny_arguments,
+               "search.generations=5000"]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ}
+    )
+    log = tmp_path / "run" / "evaluations.jsonl"
+    while process.poll() is None and not (log.exists() and log.stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"resume={tmp_path / 'run'}" in printed
+    assert "Traceback" not in printed
+
+
+def test_interrupt_before_the_first_candidate_says_that_nothing_is_lost(
+    tiny_arguments, monkeypatch, capsys
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pruner_zero.commands.search._dense", interrupted)
+    assert main(["search", *tiny_arguments]) == 130
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last == "stopped before the first candidate: start the command again"
+
+
+def test_interrupt_while_libraries_load_is_quiet(monkeypatch, capsys):
+    def interrupted(_name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupted)
+    assert run("seed=1") == 130
+    assert capsys.readouterr() == ("", "")
