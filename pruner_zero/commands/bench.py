@@ -26,7 +26,7 @@ from pruner_zero.files import write_atomic
 from pruner_zero.metric import Metric
 from pruner_zero.model.head import CausalHead, check_length
 from pruner_zero.model.layers import prunable_layers
-from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
+from pruner_zero.model.loading import dtype_name, fast_dtype, load_model, resolve_device
 from pruner_zero.model.masks import InvalidScores, ScoreRoom
 from pruner_zero.model.methods import Method, resolve_pattern
 from pruner_zero.model.pruning import DenseWeights
@@ -88,7 +88,7 @@ def bench(cfg: DictConfig, output: Path, display: Display | None = None) -> None
 def _measured(
     config: BenchCommandConfig, methods: list[Method], public: Method | None, display: Display
 ) -> dict[str, Any]:
-    device = resolve_device(None if config.device == "auto" else config.device)
+    device = resolve_device(config.device)
     name = config.model.path or config.model.name
     cache = Path(config.cache) if config.cache else cache_directory()
     model, _ = load_model(
@@ -110,7 +110,7 @@ def _measured(
             rows.append(_row(config, subject, method, text, peaks, operations))
     results: dict[str, Any] = {
         "model": name,
-        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "dtype": dtype_name(model),
         "prunable_weights": sum(layer.weight.numel() for layer in subject.layers),
         "windows": config.windows,
         "length": config.length,
@@ -152,8 +152,7 @@ def _checked(config: BenchCommandConfig, output: Path) -> tuple[list[Method], Me
             raise UserError(f"{key}: name at least one")
     for text in config.sparsity:
         parse_sparsity(text)
-    if config.device != "auto":
-        resolve_device(config.device)
+    resolve_device(config.device)
     methods = [_scored(text) for text in config.metrics]
     if not config.public:
         return methods, None

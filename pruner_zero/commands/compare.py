@@ -32,7 +32,7 @@ from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.masks import InvalidScores
-from pruner_zero.model.methods import resolve_pattern
+from pruner_zero.model.methods import Method, resolve_pattern
 from pruner_zero.model.perplexity import check_dense
 from pruner_zero.model.placement import check_memory
 from pruner_zero.model.prune import UPDATES, check_options, prune
@@ -120,8 +120,7 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
     if (config.windows is not None and config.windows < 1) or config.length < 2:
         raise UserError("windows must be at least 1 and length at least 2")
     check_memory(config.memory)
-    if config.device != "auto":
-        resolve_device(config.device)
+    resolve_device(config.device)
     seeds: list[int | None] = list(config.seeds)
     for sparsity in config.sparsity:
         parse_sparsity(sparsity)
@@ -139,7 +138,7 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
             and not chosen.reads & MEASURED_TERMINALS
         )
         for sparsity in config.sparsity:
-            mode, scope = _how(config, name, sparsity)
+            mode, scope = _how(config, chosen, sparsity)
             pattern = resolve_pattern(chosen, sparsity, scope)
             try:
                 check_options(chosen, pattern, mode, update, config.allocation)
@@ -165,10 +164,10 @@ def _check_metrics(records: Sequence[dict[str, Any]], output: Path) -> None:
                 )
 
 
-def _how(config: CompareCommandConfig, name: str, sparsity: str) -> tuple[str, str | None]:
+def _how(config: CompareCommandConfig, method: Method, sparsity: str) -> tuple[str, str | None]:
     """Mode and scope of a method: SparseGPT and N:M have their own."""
-    mode = config.mode if name != "sparsegpt" else "sequential"
-    return mode, None if ":" in sparsity or name == "sparsegpt" else config.scope
+    own_scope = ":" in sparsity or method.metric is None
+    return method.flow(config.mode), None if own_scope else config.scope
 
 
 def _split(method: str) -> tuple[str, str]:
@@ -192,9 +191,7 @@ def _measure(
         display,
         workload([(config.windows, config.length)], config.calibration, reads, host_copy=True),
     )
-    text = bench.corpus.fingerprint
-    if any(record.get("corpus_sha256", text) != text for record in done.values()):
-        raise UserError(f"the text has changed since {kept.log} was begun: give another output")
+    kept.check_text(bench.corpus.fingerprint)
     layers = prunable_layers(bench.model)
     for sparsity in config.sparsity:
         parse_sparsity(sparsity).check(layers)
@@ -247,7 +244,7 @@ def _fill(
     name, update = _split(cell.method)
     method = resolve_method_argument(name)
     record["metric"] = method.name
-    mode, scope = _how(config, name, cell.sparsity)
+    mode, scope = _how(config, method, cell.sparsity)
     seed = cell.seed if cell.seed is not None else config.seeds[0]
     dense = _reads(config, cell)
     statistics = None

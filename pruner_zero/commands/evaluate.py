@@ -18,7 +18,7 @@ from pruner_zero.commands.schema import EvaluateCommandConfig
 from pruner_zero.commands.setup import open_workbench
 from pruner_zero.errors import UserError
 from pruner_zero.files import write_atomic, write_json
-from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
+from pruner_zero.model.loading import dtype_name, fast_dtype, load_model, resolve_device
 from pruner_zero.model.methods import Method
 from pruner_zero.model.placement import check_memory
 from pruner_zero.model.zeroshot import (
@@ -82,7 +82,7 @@ def evaluate(cfg: DictConfig, output: Path, display: Display | None = None) -> N
     scores = score_tasks(model, tokenizer, tasks, config.limit, config.batch_size)
     results = {
         "model": config.model.path or config.model.name,
-        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "dtype": dtype_name(model),
         "pruning": pruning,
         "tasks": [asdict(score) for score in scores],
         "mean": {name: _mean(scores, name) for name in ("acc", "acc_norm")},
@@ -109,8 +109,7 @@ def _checked(config: EvaluateCommandConfig, output: Path) -> Method | None:
         if value is not None and value < least:
             raise UserError(f"{key} must be at least {least}")
     check_memory(config.memory)
-    if config.device != "auto":
-        resolve_device(config.device)
+    resolve_device(config.device)
     if config.metric in (None, "none"):
         return None
     return checked_method(config)
@@ -122,7 +121,7 @@ def _model(
     """Load the model and prune it; text is loaded only for a method that reads it."""
     texts = [(config.batch_size, 512)]
     if method is None or not needs_text(config, method):
-        device = resolve_device(None if config.device == "auto" else config.device)
+        device = resolve_device(config.device)
         model, tokenizer = load_model(
             config.model.path or config.model.name,
             config.model.dtype or fast_dtype(device),

@@ -25,6 +25,7 @@ class Kept:
         """Touch nothing yet."""
         self.folder = folder
         self.log = folder / log
+        self._texts: set[str] = set()
 
     def open(
         self, cfg: DictConfig, free: Collection[str], operators: Sequence[str] = ()
@@ -66,7 +67,21 @@ class Kept:
             # Nothing is measured yet: a mistake in the first settings may be mended.
             write_json(file, settings)
         write_atomic(self.log, "".join(f"{line}\n" for line in lines))
-        return [json.loads(line) for line in lines]
+        records = [json.loads(line) for line in lines]
+        self._texts = {r["corpus_sha256"] for r in records if "corpus_sha256" in r}
+        return records
+
+    def check_text(self, sha256: str) -> None:
+        """Refuse a text that is not the one on which the log was measured.
+
+        Args:
+            sha256: of the corpus; measurements name theirs as ``corpus_sha256``.
+
+        Raises:
+            UserError: it is another one.
+        """
+        if self._texts - {sha256}:
+            raise UserError(f"the text has changed since {self.log} was begun: give another output")
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a measurement and flush it to disk.

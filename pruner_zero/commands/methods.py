@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from typing import cast
 
 from pruner_zero.files import is_folder
 from pruner_zero.metric import TERMINALS, Metric
@@ -31,8 +27,6 @@ def resolve_method_argument(text: str) -> Method:
     # A model pruned by Wanda may well lie in a folder of that name: ./wanda is the folder.
     if is_folder(text) and text not in (*METHODS, *TERMINALS):
         metric, scope = RunFolder(path).best_metric()
-        # Where scopes were not searched, the whole run competed in the one that it was given.
-        scope = scope or run_setting(path, "scope")
         name = f"{metric}@{scope}" if scope else str(metric)
         return Method(name, metric, cast(Scope, scope or "row"))
     if "/" in text and "(" not in text and not path.exists() and path.suffix != ".json":
@@ -43,14 +37,6 @@ def resolve_method_argument(text: str) -> Method:
     if path.suffix == ".json":
         return resolve_method(Metric.from_json(path))
     return resolve_method(text)
-
-
-def run_setting(folder: Path, key: str) -> Any:
-    """A setting of a search; None where its folder does not tell."""
-    try:
-        return OmegaConf.select(OmegaConf.load(RunFolder(folder).config), key)
-    except (OSError, YAMLError, OmegaConfBaseException):
-        return None
 
 
 def published_equals(metric: Metric, scope: str) -> list[str]:

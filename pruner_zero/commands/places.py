@@ -134,17 +134,13 @@ def _places(
     }
 
     def mixed(split: str, part: FitnessConfig | ValidationConfig) -> Tensor:
-        domains = dict.fromkeys((config.corpus.name, *part.domains))
-        texts = [corpora[domain].tokens(split, bench.tokenizer) for domain in domains]
+        names = _texts_of(config, part)
+        texts = [corpora[name].tokens(split, bench.tokenizer) for name in names]
         setting = "fitness.length" if split == "search" else "validation.length"
         return mixed_windows(texts, part.length, part.windows, setting)
 
     ids, validation_ids = mixed("search", fitness), mixed("validation", validation)
-    beside = [
-        (domain, corpora[domain].fingerprint)
-        for domain in dict.fromkeys(fitness.domains)
-        if domain != config.corpus.name
-    ]
+    texts = {name: corpora[name].fingerprint for name in _texts_of(config, fitness)}
     statistics = calibrated(bench, config.calibration, config.seed, display, _terminals(config))
     key = calibration_key(bench, config.calibration, config.seed)
     own = [file.sha256 for file in load_operators(config.operator_files)]
@@ -156,10 +152,10 @@ def _places(
     workers: list[FitnessWorker] = []
     for pattern in patterns:
         ledger = ledger_context(
-            bench, key, ids, str(pattern), config.ledger, display, own, fitness.update, beside
+            bench, key, ids, str(pattern), config.ledger, display, own, fitness.update, texts
         )
         dense = workers[0].dense if workers else None
-        racing = WHOLE if joint else fitness.racing.for_texts(1 + len(beside))
+        racing = WHOLE if joint else fitness.racing.for_texts(len(texts))
         workers.append(
             FitnessWorker(
                 bench.model,
@@ -176,7 +172,6 @@ def _places(
                 update,
             )
         )
-    texts = {config.corpus.name: bench.corpus.fingerprint, **dict(beside)}
     return [Place(name, worker, calibration, validation_ids, tests, texts) for worker in workers]
 
 
@@ -187,6 +182,11 @@ def _update(bench: Workbench, calibration: Tensor, display: Display, adaptive: b
         update = ObsUpdate.measure(bench.model, calibration, progress, adaptive)
     display.say(f"weight update: the factors of all Hessians take {update.size / 1e6:,.1f} MB")
     return update
+
+
+def _texts_of(config: SearchCommandConfig, part: FitnessConfig | ValidationConfig) -> list[str]:
+    """The corpora whose windows take turns, the search's own first."""
+    return list(dict.fromkeys((config.corpus.name, *part.domains)))
 
 
 def _tested(config: SearchCommandConfig) -> Sequence[str]:

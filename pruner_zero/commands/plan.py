@@ -127,7 +127,7 @@ def _measured(
                 with weights.lent():
                     prune(
                         bench.model, method, sparsity, calibration=calibration,
-                        statistics=statistics, mode="one_shot" if method.metric else "sequential",
+                        statistics=statistics, mode=cast(Any, method.flow("one_shot")),
                     )  # fmt: skip
                     return _losses(bench, ids, display)[0]
 
@@ -156,11 +156,12 @@ def _measured(
                 config.resolution,
                 config.highest,
             )
-            rows.append(_row(name, "unstructured", best, probes))
+            rows.append(_row(name, method, "unstructured", best, probes))
         for pattern in patterns:
             parsed = cast(NofM, parse_sparsity(pattern))
             probe = measure(pattern, parsed.n / parsed.m)
-            rows.append(_row(name, pattern, probe if probe.change <= tolerance else None, [probe]))
+            best = probe if probe.change <= tolerance else None
+            rows.append(_row(name, method, pattern, best, [probe]))
     return {
         "model": config.model.path or config.model.name,
         "tolerance": tolerance,
@@ -202,8 +203,7 @@ def _check(config: PlanCommandConfig) -> None:
     if (config.windows is not None and config.windows < 1) or config.length < 2:
         raise UserError("windows must be at least 1 and length at least 2")
     check_memory(config.memory)
-    if config.device != "auto":
-        resolve_device(config.device)
+    resolve_device(config.device)
 
 
 def _losses(bench: Workbench, ids: Tensor, display: Display) -> tuple[list[float], list[int]]:
@@ -214,9 +214,12 @@ def _losses(bench: Workbench, ids: Tensor, display: Display) -> tuple[list[float
     return nll.tolist(), tokens.tolist()
 
 
-def _row(name: str, pattern: str, best: Probe | None, probes: list[Probe]) -> dict[str, Any]:
+def _row(
+    name: str, method: Method, pattern: str, best: Probe | None, probes: list[Probe]
+) -> dict[str, Any]:
     return {
         "metric": name,
+        "mode": method.flow("one_shot"),
         "pattern": pattern,
         "best": None if best is None else plain(best),
         "probes": [plain(probe) for probe in probes],

@@ -102,10 +102,9 @@ def _advice(result: dict[str, Any], cfg: DictConfig) -> list[str]:
     row = max(found, key=lambda r: (r["best"]["ratio"], -r["best"]["change"]))
     best = row["best"]
     metric = f"'{row['metric']}'" if "(" in row["metric"] else row["metric"]
-    mode = "sequential" if row["metric"] == "sparsegpt" else "one_shot"
     command = (
         f"pruner-zero prune {_given(cfg)} metric={metric} sparsity={best['sparsity']} "
-        f"mode={mode} output=pruned_{best['sparsity'].replace(':', 'of')}"
+        f"mode={row['mode']} output=pruned_{best['sparsity'].replace(':', 'of')}"
     )
     if best["margin"] is None or best["margin"] > tolerance / 2:
         short = _too_short(result, best["margin"], tolerance / 2)

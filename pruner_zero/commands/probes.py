@@ -37,7 +37,6 @@ class Probes:
             raise UserError(f"{folder} already holds a plan: give another output")
         self._kept = Kept(folder, "probes.jsonl")
         records = self._kept.open(cfg, _FREE, operators)
-        self._texts = {record["corpus_sha256"] for record in records}
         self._known = {(r["metric"], r["sparsity"]): _probe(r) for r in records}
 
     def __len__(self) -> int:
@@ -45,15 +44,8 @@ class Probes:
         return len(self._known)
 
     def check_text(self, sha256: str) -> None:
-        """Refuse a text that is not the one on which the probes were measured.
-
-        Raises:
-            UserError: it is another one.
-        """
-        if self._texts - {sha256}:
-            raise UserError(
-                f"the text has changed since {self._kept.log} was begun: give another output"
-            )
+        """See `Kept.check_text`."""
+        self._kept.check_text(sha256)
 
     def get(
         self, metric: str, sparsity: str, sha256: str, measure: Callable[[], Probe]

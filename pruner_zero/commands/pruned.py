@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import nn
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.methods import resolve_method_argument, run_setting
+from pruner_zero.commands.methods import resolve_method_argument
 from pruner_zero.commands.schema import PruningConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids
 from pruner_zero.commands.workload import workload
@@ -24,6 +24,7 @@ from pruner_zero.model.placement import check_memory
 from pruner_zero.model.prune import check_options, prune
 from pruner_zero.model.prune_report import PruneReport
 from pruner_zero.model.statistics import MEASURED_TERMINALS
+from pruner_zero.search.run_folder import RunFolder
 
 
 def checked_method(config: PruningConfig) -> Method:
@@ -125,5 +126,5 @@ def _update_of(metric: str) -> str:
     if metric in KNOWN_METRICS:
         return KNOWN_METRICS[metric].update
     if is_folder(metric):
-        return str(run_setting(Path(metric), "fitness.update") or "none")
+        return str(RunFolder(Path(metric)).setting("fitness.update") or "none")
     return "none"

@@ -80,9 +80,8 @@ def _unreadable(folder: RunFolder) -> str | None:
     """Why the settings of a run cannot be read; None when they can."""
     try:
         settings = OmegaConf.load(folder.config)
-        OmegaConf.to_container(
-            settings, resolve=True
-        )  # other programs' may refer to what is not there
+        # Other programs' settings may refer to what is not there.
+        OmegaConf.to_container(settings, resolve=True)
         return None if isinstance(settings, DictConfig) else "it holds no settings"
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -114,7 +113,7 @@ def differing(cfg: DictConfig, folder: RunFolder) -> list[str]:
 
 def _taken_up(cfg: DictConfig, folder: RunFolder) -> RunFolder:
     # A run that is older than the setting had one candidate in flight.
-    cfg.workers.in_flight = OmegaConf.select(OmegaConf.load(folder.config), _DEPTH, default=1)
+    cfg.workers.in_flight = folder.setting(_DEPTH) or 1
     return folder
 
 

@@ -52,8 +52,7 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     check_memory(config.memory)
     if config.fitness.score_memory < 0:
         raise UserError("fitness.score_memory must be at least 0")
-    if config.device != "auto":
-        resolve_device(config.device)
+    resolve_device(config.device)
     if config.fitness.sparsity and config.scope:
         raise UserError("scope is for one sparsity: drop it or fitness.sparsity")
     wanted = config.fitness.sparsity or [config.sparsity]

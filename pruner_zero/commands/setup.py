@@ -19,7 +19,7 @@ from pruner_zero.data.windows import calibration_windows, consecutive_windows, s
 from pruner_zero.errors import UserError
 from pruner_zero.metric import TERMINALS
 from pruner_zero.model.hosted import hosted_blocks
-from pruner_zero.model.loading import fast_dtype, load_model, resolve_device
+from pruner_zero.model.loading import dtype_name, fast_dtype, load_model, resolve_device
 from pruner_zero.model.memory import Workload
 from pruner_zero.model.perplexity import default_batch, perplexity
 from pruner_zero.model.placement import check_memory, place, with_room
@@ -98,7 +98,7 @@ def open_workbench(
     check_memory(config.memory)
     cache = Path(config.cache) if config.cache else cache_directory()
     text = load_corpus(config.corpus.name, config.corpus.files, cache, display.say)
-    where = resolve_device(None if config.device == "auto" else config.device)
+    where = resolve_device(config.device)
     network, tokenizer = load_model(
         config.model.path or config.model.name,
         config.model.dtype or fast_dtype(where),
@@ -193,7 +193,7 @@ def ledger_context(
     display: Display,
     operators: Sequence[str] = (),
     update: str = "none",
-    domains: Sequence[tuple[str, str]] = (),
+    texts: Mapping[str, str] | None = None,
 ) -> LedgerContext | None:
     """Open the part of the ledger that losses of this set-up belong to.
 
@@ -208,23 +208,22 @@ def ledger_context(
             formula may be another metric.
         update: what follows the masks, see ``fitness.update``; its Hessians are of the calibration
             text that the statistics' key names.
-        domains: corpora whose windows take turns with the bench's own, in this order: name and
-            fingerprint of each.
+        texts: corpus name → fingerprint, of those whose windows take turns, in this order; the
+            bench's own is one of them, and the only one by default.
     """
     if setting == "off":
         return None
     path = Path(setting) if setting else bench.cache / "ledger.sqlite"
-    weight = next(bench.model.parameters())
     own: dict[str, Any] = {"operators": list(operators)} if operators else {}
     if update != "none":
         own["update"] = update
-    if domains:
-        own["domains"] = [list(domain) for domain in domains]
+    if domains := [item for item in (texts or {}).items() if item[0] != bench.corpus.name]:
+        own["domains"] = domains  # a list, for their order decides which windows there are
     return Ledger(path, display.say).context(
         {
             "model": statistics_key["model"],
-            "dtype": str(weight.dtype).removeprefix("torch."),
-            "device": weight.device.type,
+            "dtype": dtype_name(bench.model),
+            "device": bench.device.type,
             "statistics": dict(statistics_key),
             "sparsity": sparsity,
             "corpus": bench.corpus.name,

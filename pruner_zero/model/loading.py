@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pruner_zero.assets import Announce, cache_directory, silent
@@ -128,6 +129,11 @@ def resolve_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torc
     if key not in _DTYPES:
         raise UserError(f"unknown dtype '{key}': choose from: {', '.join(_DTYPES)}")
     return _DTYPES[key]
+
+
+def dtype_name(model: nn.Module) -> str:
+    """The dtype of a model's weights as settings name it, such as ``bfloat16``."""
+    return str(next(model.parameters()).dtype).removeprefix("torch.")
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

@@ -40,6 +40,10 @@ class Method:
         """The terminals that the score reads; none of SparseGPT, which needs Hessians instead."""
         return frozenset() if self.metric is None else self.metric.terminals
 
+    def flow(self, wanted: str) -> str:
+        """``one_shot`` or ``sequential``: as wanted, but SparseGPT has the latter alone."""
+        return "sequential" if self.metric is None else wanted
+
     def reads_of_dense(self, mode: str) -> frozenset[str]:
         """The terminals that it takes from the dense model.
 

@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pruner_zero.errors import UserError
 from pruner_zero.files import append_json, write_atomic, write_json
@@ -99,13 +102,15 @@ class RunFolder:
         Raises:
             UserError: names the corpora that have changed.
         """
-        with suppress(OSError, ValueError):
-            before = json.loads(self.about.read_text(encoding="utf-8")).get("texts", {})
-            if changed := [name for name in texts if before.get(name, texts[name]) != texts[name]]:
-                raise UserError(
-                    f"resume: the text of corpus {' and '.join(changed)} has changed since "
-                    f"{self.path} was begun: start a new run, without resume"
-                )
+        before: Mapping[str, str] = {}
+        with suppress(OSError, ValueError, KeyError, TypeError):  # an older run has none
+            before = json.loads(self.about.read_text(encoding="utf-8"))["texts"]
+        changed = [name for name in texts if before.get(name, texts[name]) != texts[name]]
+        if changed:
+            raise UserError(
+                f"resume: the text of corpus {' and '.join(changed)} has changed since "
+                f"{self.path} was begun: start a new run, without resume"
+            )
 
     def append(self, record: Record, state: dict[str, Any]) -> None:
         """Log one evaluation, then checkpoint the search as it is after it.
@@ -145,10 +150,15 @@ class RunFolder:
     def best_metric(self) -> tuple[Metric, str | None]:
         """Return the metric that a search chose, or its best so far, with its scope.
 
+        Returns:
+            The metric, and the scope that was found with it or, where scopes were not searched,
+            given to the whole run; None for the usual one.
+
         Raises:
             UserError: the folder holds none.
         """
-        expression, scope = self._best_entry()
+        expression, own = self._best_entry()
+        scope = own or self.setting("scope")
         try:
             return Metric.parse(expression), scope
         except UserError as error:
@@ -160,6 +170,13 @@ class RunFolder:
                 f"the metric of {self.path} is made of operators of its own: "
                 f"add operator_files=[{names}]"
             ) from error
+
+    def setting(self, key: str) -> Any:
+        """A setting of the run by its dotted key; None where the folder does not tell."""
+        try:
+            return OmegaConf.select(OmegaConf.load(self.config), key)
+        except (OSError, YAMLError, OmegaConfBaseException):
+            return None
 
     def operator_files(self) -> list[Path]:
         """The run's copies of the user's operator files, in the order in which it read them."""
