@@ -211,7 +211,7 @@ def ledger_context(
         texts: corpus name → fingerprint, of those whose windows take turns, in this order; the
             bench's own is one of them, and the only one by default.
     """
-    if setting == "off":
+    if setting and setting.lower() == "off":
         return None
     path = Path(setting) if setting else bench.cache / "ledger.sqlite"
     own: dict[str, Any] = {"operators": list(operators)} if operators else {}

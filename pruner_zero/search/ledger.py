@@ -22,6 +22,7 @@ from filelock import FileLock
 from pruner_zero.errors import UserError
 
 VERSION = 1
+_MAGIC = b"SQLite format 3\0"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS contexts (
     id TEXT PRIMARY KEY, description TEXT NOT NULL
@@ -76,8 +77,8 @@ class LossStore(Protocol):
 class Ledger:
     """One ledger file, open for reading and writing.
 
-    A file that is damaged or of another version is moved aside, and said so once; the ledger then
-    starts empty.
+    A ledger that is damaged or of another version is moved aside, and said so once; the ledger then
+    starts empty. What is no ledger is left alone.
 
     Args:
         path: the database file; made when missing.
@@ -97,6 +98,8 @@ class Ledger:
             raise UserError(f"cannot open the ledger {path}: {error}: set ledger=") from error
 
     def _opened(self, path: Path, announce: Announce | None) -> sqlite3.Connection:
+        if _is_stranger(path):
+            raise UserError(f"{path} is no ledger: name another file with ledger=, or ledger=off")
         try:
             return _open(path)
         except (sqlite3.DatabaseError, _OtherVersion) as error:
@@ -258,6 +261,23 @@ def _open(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _is_stranger(path: Path) -> bool:
+    """Whether a file is somebody's who does not expect it to be replaced or written into."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            return path.suffix != ".sqlite"  # a ledger's usual name: its head may be damaged
+    database = sqlite3.connect(path)
+    try:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        return bool(tables) and "evaluations" not in tables
+    except sqlite3.DatabaseError:
+        return False  # it cannot be told, and a damaged ledger is moved aside
+    finally:
+        database.close()
 
 
 def _why(error: Exception) -> str:

@@ -82,6 +82,21 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
         Ledger(tmp_path / "file" / "ledger.sqlite")
 
 
+def test_what_is_no_ledger_is_left_alone(tmp_path):
+    text, database = tmp_path / "thesis.txt", tmp_path / "photos.sqlite"
+    text.write_text("years of work")
+    with sqlite3.connect(database) as photos:
+        photos.execute("CREATE TABLE photos (name TEXT)")
+        photos.execute("PRAGMA user_version = 7")
+    photos.close()
+    before = {path: path.read_bytes() for path in (text, database)}
+    for path in before:
+        with pytest.raises(UserError, match=r"is no ledger: name another file"):
+            Ledger(path)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(tmp_path.glob("*aside*"))
+
+
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path):
     ledger = Ledger(tmp_path / "ledger.sqlite")
     context = ledger.context(KEY)
