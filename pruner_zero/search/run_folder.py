@@ -211,11 +211,13 @@ class RunFolder:
         """Return all complete lines of the log; a line that a kill cut short is left out."""
         if not self.log.exists():
             return []
-        lines = self.log.read_text(encoding="utf-8").split("\n")
         try:
+            lines = self.log.read_text(encoding="utf-8").split("\n")
             return [json.loads(line) for line in lines[:-1]]
         except ValueError as error:
             raise UserError(f"{self.log} is damaged ({error}): start a new run") from error
+        except OSError as error:
+            raise UserError(f"{self.log} cannot be read: {error.strerror}") from error
 
     def resume(self) -> tuple[dict[str, Any], list[Record]] | None:
         """Return the checkpointed state and the log up to it, and cut the log there.
@@ -245,5 +247,10 @@ class RunFolder:
             raise UserError(f"{self.checkpoint} holds no state of a search: start a new run")
         # A kill between the two writes leaves one line that the checkpoint does not know.
         records = [r for r in self.records() if r["evaluation"] <= state["told"]]
+        if [r["evaluation"] for r in records] != list(range(1, state["told"] + 1)):
+            raise UserError(
+                f"{self.log} lacks evaluations that {self.checkpoint.name} knows of: put the whole "
+                "log back, or start a new run"
+            )
         write_atomic(self.log, "".join(json.dumps(record) + "\n" for record in records))
         return state, records

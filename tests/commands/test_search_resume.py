@@ -22,6 +22,7 @@ from tests.commands.searching import error_line, run
         ("config.yaml", "- 1", "config.yaml cannot be read (it holds no settings)"),
         ("checkpoint.json", '{"version": 3}', "checkpoint.json holds no state of a search"),
         ("evaluations.jsonl", "garbage\n", "evaluations.jsonl is damaged (Expecting"),
+        ("evaluations.jsonl", "", "evaluations.jsonl lacks evaluations that checkpoint.json knows"),
     ],
 )
 def test_resuming_a_damaged_run_is_one_line(tiny_arguments, tmp_path, capsys, file, text, message):
