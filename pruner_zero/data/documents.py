@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from pruner_zero.assets import Announce, fetch_asset, silent
 from pruner_zero.errors import UserError
+from pruner_zero.files import is_folder
 
 TEXT_SUFFIXES = (".txt", ".md")
 PIECE_CHARACTERS = 2000
@@ -124,14 +127,28 @@ def _paragraphs(text: str, most: int) -> Iterator[str]:
 def _text_files(source: Path) -> list[Path]:
     """Files that one entry of ``corpus.files`` stands for."""
     source = source.expanduser()
-    if source.is_dir():
-        found = [p for p in source.rglob("*") if p.suffix.lower() in TEXT_SUFFIXES and p.is_file()]
+    if is_folder(str(source)):
+        # Nothing is left out in silence: a corpus without some of its folders is another corpus.
+        found = [
+            Path(folder) / name
+            for folder, _, names in os.walk(source, onerror=_unreadable)
+            for name in names
+            if Path(name).suffix.lower() in TEXT_SUFFIXES
+        ]
         if not found:
             raise UserError(f"the folder {source} has no {' or '.join(TEXT_SUFFIXES)} files")
         return sorted(found)
-    if not source.is_file():
+    try:
+        there = source.is_file()
+    except OSError as error:  # in a folder that may not be entered
+        _unreadable(error)
+    if not there:
         raise UserError(f"corpus.files: {source} does not exist")
     return [source]
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise UserError(f"corpus.files: {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _read_text(file: Path) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,28 @@ from pruner_zero import assets
 from pruner_zero.data.documents import Document, cut_text, file_documents, news_documents
 from pruner_zero.data.store import stored_documents
 from pruner_zero.errors import UserError
+
+
+def test_what_cannot_be_read_is_not_left_out_in_silence(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "a.txt").write_text("bee")
+    (tmp_path / "locked").mkdir()
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    original = os.scandir
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(UserError, match=r"corpus.files: .*locked cannot be read: Permission"):
+        file_documents([str(tmp_path)])
+
+    def stat(self, **_settings):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(UserError, match=r"corpus.files: .*a.txt cannot be read: Permission"):
+        file_documents([str(tmp_path / "a.txt")])
 
 
 def test_a_folder_gives_its_text_files_in_order(tmp_path: Path) -> None:
