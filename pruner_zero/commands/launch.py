@@ -32,6 +32,7 @@ _LAUNCHERS = {
     "submitit_slurm": "submitit",
     "ray": "ray-launcher",
 }
+_OPTIONAL = ("experiment",)  # groups of which there may be none
 Task = Callable[[DictConfig, Path], None]
 
 
@@ -170,7 +171,8 @@ def check_overrides(command: str, overrides: list[str], more: str | None = None)
                     whole, [str(key) for key in whole if key != "hydra"]
                 )
                 OmegaConf.to_container(composed, resolve=True)
-            except (HydraException, OmegaConfBaseException) as error:
+            except (HydraException, OmegaConfBaseException, ValueError) as error:
+                # Hydra raises a ValueError of its own for calibration=128.
                 raise _explained(command, parsed, singles, error, more) from error
             if missing := sorted(OmegaConf.missing_keys(composed)):
                 key = missing[0]
@@ -217,7 +219,8 @@ def _explained(
         if key.startswith("hydra"):
             continue
         if key in groups:
-            if str(value := single.partition("=")[2]) not in [*groups[key], "null"]:
+            optional = ["null"] if key in _OPTIONAL else []
+            if str(value := single.partition("=")[2]) not in [*groups[key], *optional]:
                 return UserError(
                     f"no {key} config is called '{value}': "
                     + (_as_path(key, value) or suggest(value, groups[key]))

@@ -95,6 +95,8 @@ def test_a_run_that_is_not_there_is_named_with_the_nearest(tmp_path, capsys, mon
         (["test.domains=[files]"], "test.domains: 'files': choose from"),
         (["seed=1", "-m", "sed=2,3"], "unknown setting 'sed'"),
         (["sparsity=[0.5"], "cannot read the override"),
+        (["calibration=128"], "no calibration config is called '128': choose from: full, quick"),
+        (["corpus=null"], "no corpus config is called 'null'"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_loads(capsys, monkeypatch, arguments, message):
