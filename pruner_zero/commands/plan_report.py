@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.flatten import flatten
-from pruner_zero.commands.schema import PlanCommandConfig
+from pruner_zero.commands.quoting import as_typed
+from pruner_zero.commands.schema import PlanCommandConfig, PruneCommandConfig
 from pruner_zero.files import write_atomic, write_json
 
 
@@ -101,31 +102,34 @@ def _advice(result: dict[str, Any], cfg: DictConfig) -> list[str]:
         return words
     row = max(found, key=lambda r: (r["best"]["ratio"], -r["best"]["change"]))
     best = row["best"]
-    metric = f"'{row['metric']}'" if "(" in row["metric"] else row["metric"]
-    command = (
-        f"pruner-zero prune {_given(cfg)} metric={metric} sparsity={best['sparsity']} "
-        f"mode={row['mode']} output=pruned_{best['sparsity'].replace(':', 'of')}"
-    )
+    settings = _shared(cfg) | {
+        "metric": row["metric"],
+        "sparsity": best["sparsity"],
+        "mode": row["mode"],
+        "output": f"pruned_{best['sparsity'].replace(':', 'of')}",
+    }
+    command = f"pruner-zero prune {as_typed(settings)}"
     if best["margin"] is None or best["margin"] > tolerance / 2:
         short = _too_short(result, best["margin"], tolerance / 2)
         return [f"Prune to that point with:\n  {command}", short]
     return [f"Prune to that point with:\n  {command}"]
 
 
-def _given(cfg: DictConfig) -> str:
+def _shared(cfg: DictConfig) -> dict[str, Any]:
     """The settings of a plan that its pruning must share."""
-    parts = [
-        f"model=hub model.path={cfg.model.path}" if cfg.model.path else f"model={cfg.model.name}",
-        f"corpus={cfg.corpus.name}",
-    ]
-    if cfg.corpus.files:
-        parts.append(f"corpus.files=[{','.join(cfg.corpus.files)}]")
+    model = {"model": cfg.model.name}
+    if cfg.model.path:
+        model = {"model": "hub", "model.path": cfg.model.path}
+    shared: dict[str, Any] = {**model, "corpus": cfg.corpus.name}
     now, usual = flatten(cfg), flatten(OmegaConf.structured(PlanCommandConfig(output="")))
-    for key in ("model.dtype", "operator_files", *(k for k in now if "calibration." in k), "seed"):
+    calibration = (key for key in now if key.startswith("calibration."))
+    for key in ("corpus.files", "model.dtype", "operator_files", *calibration, "seed", "length"):
         if now[key] != usual[key]:
-            value = f"[{','.join(now[key])}]" if isinstance(now[key], list) else now[key]
-            parts.append(f"{key}={value}")
-    return " ".join(parts)
+            shared[key] = now[key]
+    # No more windows than of the validation text are sure to be in the test text, twice as long.
+    if cfg.windows is not None and cfg.windows < PruneCommandConfig.windows:
+        shared["windows"] = cfg.windows
+    return shared
 
 
 def _too_short(result: dict[str, Any], margin: float | None, wanted_margin: float) -> str:

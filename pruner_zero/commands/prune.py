@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +16,7 @@ from pruner_zero.commands.display import Display
 from pruner_zero.commands.flatten import flatten
 from pruner_zero.commands.model_card import model_card
 from pruner_zero.commands.pruned import checked_method, pruned, pruning_work
-from pruner_zero.commands.quoting import override_value
+from pruner_zero.commands.quoting import as_typed
 from pruner_zero.commands.schema import PruneCommandConfig
 from pruner_zero.commands.setup import measured_perplexity, open_workbench
 from pruner_zero.errors import UserError
@@ -214,12 +213,12 @@ def _command(cfg: DictConfig) -> str:
     """The command that repeats this, with every setting that is not a path of this machine."""
     local = ("cache", "output", "device", "memory")
     usual = flatten(OmegaConf.structured(PruneCommandConfig))
-    words = [
-        f"{key}={shlex.quote(override_value(value))}"
+    given = {
+        key: value
         for key, value in flatten(cfg).items()
         if key not in local and not (value in (None, []) and value == usual.get(key))
-    ]
-    return "pruner-zero prune " + " ".join(words)
+    }
+    return f"pruner-zero prune {as_typed(given)}"
 
 
 def _place(corpus: str, ids: Tensor) -> str:

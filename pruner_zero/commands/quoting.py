@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,17 @@ def split_positional(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def as_list(key: str, words: Sequence[str]) -> str:
     """Return an override that sets a key to a list of words, whatever characters they hold."""
     return f"{key}=[" + ",".join(map(_quoted, words)) + "]"
+
+
+def as_typed(settings: Mapping[str, Any]) -> str:
+    """Return settings as a shell takes them, such as ``seed=3 metric='mul(W,G)'``.
+
+    Args:
+        settings: values by dotted key.
+    """
+    return " ".join(
+        f"{key}={shlex.quote(override_value(value))}" for key, value in settings.items()
+    )
 
 
 def override_value(value: Any) -> str:

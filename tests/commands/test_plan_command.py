@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def test_answer_is_within_the_tolerance_and_its_command_runs(arguments, tmp_path
     assert (tmp_path / "plan" / "plan.svg").read_text().startswith("<?xml")
     assert "highest sparsity" in (tmp_path / "plan" / "plan.md").read_text()
     command = next(line for line in printed.splitlines() if line.startswith("  pruner-zero prune"))
-    words = command.strip().split()[1:]
+    words = shlex.split(command)[1:]
     target = tmp_path / "pruned"
     words = [f"output={target}" if word.startswith("output=") else word for word in words]
     local = [a for a in arguments if a.startswith(("cache", "device", "calibration"))]
@@ -110,6 +111,19 @@ def test_the_command_has_the_settings_of_the_plan(arguments, capsys):
     )
     assert "calibration.sequences=3 calibration.length=32 calibration.gradient_norm=l1" in command
     assert "seed=3" in command and "gradient_scale" not in command
+    assert "length=48 windows=4" in command  # the text may be no longer than that
+
+
+def test_the_command_is_what_a_shell_takes(arguments, text_file, tmp_path, capsys):
+    notes = tmp_path / "my notes, 1.txt"
+    notes.write_text(text_file.read_text())
+    own = [a for a in arguments if not a.startswith("corpus.files")]
+    assert main([*own, f"corpus.files=['{notes}']", "tolerance=99%", "patterns=[2:4]"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    (command,) = [line for line in printed if line.startswith("  pruner-zero prune")]
+    words = [w for w in shlex.split(command)[1:] if not w.startswith("output=")]
+    local = [a for a in arguments if a.startswith(("cache", "device"))]
+    assert main([*words, *local, f"output={tmp_path / 'pruned'}"]) == 0
 
 
 def test_an_interrupted_plan_goes_on_from_its_probes(arguments, tmp_path, capsys, monkeypatch):
