@@ -38,19 +38,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"error: no command is called '{name}': {suggest(name, COMMANDS)}", file=sys.stderr)
         return 2
+    try:
+        return _run(name, rest)
+    except KeyboardInterrupt:
+        print("stopped; the same command starts again, with the statistics that are measured")
+        return 130
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
     # Commands are imported when asked for: importing torch takes seconds.
     from importlib import import_module
 
-    try:
-        module = import_module(f"pruner_zero.commands.{name}")
-    except KeyboardInterrupt:
-        return 130
-    if any(argument in ("-h", "--help") for argument in rest):
+    module = import_module(f"pruner_zero.commands.{name}")
+    if any(argument in ("-h", "--help") for argument in arguments):
         print(module.HELP)
         return 0
     from pruner_zero.commands.launch import launch
 
-    return launch(name, getattr(module, name), rest, getattr(module, "POSITIONAL", None))
+    positional, check = (getattr(module, own, None) for own in ("POSITIONAL", "check_settings"))
+    return launch(name, getattr(module, name), list(arguments), positional, check)
 
 
 if __name__ == "__main__":

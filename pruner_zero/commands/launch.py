@@ -16,9 +16,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pruner_zero.commands.quoting import as_list, quote_formulas, split_positional
@@ -34,6 +34,7 @@ _LAUNCHERS = {
 }
 _OPTIONAL = ("experiment",)  # groups of which there may be none
 Task = Callable[[DictConfig, Path], None]
+Check = Callable[[DictConfig], None]
 
 
 def config_dir() -> Path:
@@ -43,7 +44,13 @@ def config_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-def launch(command: str, task: Task, arguments: list[str], positional: str | None = None) -> int:
+def launch(
+    command: str,
+    task: Task,
+    arguments: list[str],
+    positional: str | None = None,
+    check: Check | None = None,
+) -> int:
     """Run a command.
 
     Args:
@@ -51,6 +58,7 @@ def launch(command: str, task: Task, arguments: list[str], positional: str | Non
         task: gets the composed config and the output folder.
         arguments: what follows the command's name: overrides and Hydra's own flags.
         positional: the list setting that words without ``=`` belong to, if there is one.
+        check: see `check_overrides`.
 
     Returns:
         The exit status: 0, 2 for the user's mistake, 130 when interrupted.
@@ -66,7 +74,7 @@ def launch(command: str, task: Task, arguments: list[str], positional: str | Non
             quote_formulas(o) for o in (_named(given, positional) if positional else given)
         ]
         arguments = [a for a in arguments if a not in given] + overrides
-        check_overrides(command, overrides, parsed.config_dir)
+        check_overrides(command, overrides, parsed.config_dir, check)
         program, sys.argv = sys.argv, [f"pruner-zero {command}", *arguments]
         try:
             _main(command, task)()
@@ -77,9 +85,6 @@ def launch(command: str, task: Task, arguments: list[str], positional: str | Non
         return 2
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 1
-    except KeyboardInterrupt:
-        print("stopped; the same command starts again, with the statistics that are measured")
-        return 130
     return 0
 
 
@@ -101,16 +106,12 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
         try:
             task(cfg, output)
         except SystemExit as ending:
-            sweep = HydraConfig.get()
-            if ending.code == 130 and sweep.mode == RunMode.MULTIRUN:
-                place = _relative(Path(sweep.sweep.dir))
-                print(
-                    "the whole sweep goes on with the same command and "
-                    f"hydra.sweep.dir={place} resume=auto"
-                )
+            if ending.code == 130:
+                _say_how_a_sweep_goes_on(command)
             raise
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            _say_how_a_sweep_goes_on(command)
             raise SystemExit(2) from None
         except torch.OutOfMemoryError as error:
             print(
@@ -136,18 +137,35 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
     return job
 
 
+def _say_how_a_sweep_goes_on(command: str) -> None:
+    job = HydraConfig.get()
+    if command == "search" and job.mode == RunMode.MULTIRUN:
+        place = _relative(Path(job.sweep.dir))
+        print(
+            f"the whole sweep goes on with the same command and hydra.sweep.dir={place} resume=auto"
+        )
+
+
 def _relative(path: Path) -> Path:
     """A path below the current folder, as people would type it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def check_overrides(command: str, overrides: list[str], more: str | None = None) -> None:
-    """Compose once before anything runs, and explain in one line what does not fit.
+def check_overrides(
+    command: str,
+    overrides: list[str],
+    more: str | None = None,
+    check: Check | None = None,
+) -> None:
+    """Compose before anything runs, and explain in one line what does not fit.
 
     Args:
         command: the config's name.
-        overrides: as given on the command line; of a sweep the first value is tried.
+        overrides: as given on the command line; of a sweep every value is tried, beside the first
+            ones of the other swept settings.
         more: a folder of further configs, as given with ``--config-dir``.
+        check: finds what is wrong with a composed configuration of a sweep, before its jobs start;
+            a single run finds it itself.
 
     Raises:
         UserError: unknown key or group option (with the nearest valid name), wrong type, or an
@@ -155,31 +173,59 @@ def check_overrides(command: str, overrides: list[str], more: str | None = None)
     """
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException as error:
-        raise UserError(f"cannot read the override: {_first_line(error)}") from error
-    singles = [_single(override) for override in parsed]
-    if more is not None:
-        if not Path(more).is_dir():
-            raise UserError(f"--config-dir {more} is no folder")
-        singles.append(f"hydra.searchpath=[file://{Path(more).resolve()}]")
+    except OverrideParseException as error:
+        key = error.override.partition("=")[0]
+        raise UserError(
+            f"cannot read the override {error.override}: quote a value that holds more than plain "
+            f"letters and digits, for the shell and for Hydra: \"{key}='…'\""
+        ) from error
+    if more is not None and not Path(more).is_dir():
+        raise UserError(f"--config-dir {more} is no folder")
+    swept = any(override.is_sweep_override() for override in parsed)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            try:
-                whole = compose(command, singles, return_hydra_config=True)
-                composed = OmegaConf.masked_copy(
-                    whole, [str(key) for key in whole if key != "hydra"]
-                )
-                OmegaConf.to_container(composed, resolve=True)
-            except (HydraException, OmegaConfBaseException, ValueError) as error:
-                # Hydra raises a ValueError of its own for calibration=128.
-                raise _explained(command, parsed, singles, error, more) from error
-            if missing := sorted(OmegaConf.missing_keys(composed)):
-                key = missing[0]
-                raise UserError(f"{key} is not given: add {key}=… (pruner-zero {command} --help)")
-            _check_place(whole.hydra, any(o.is_sweep_override() for o in parsed))
+            for singles in _variants(parsed):
+                whole, composed = _composed(command, parsed, singles, more)
+                _check_place(whole.hydra, swept)
+                if swept and check:
+                    check(composed)
     finally:
         GlobalHydra.instance().clear()
+
+
+def _composed(
+    command: str, parsed: list[Override], singles: list[str], more: str | None
+) -> tuple[DictConfig, DictConfig]:
+    """A configuration with Hydra's own part, and without.
+
+    Raises:
+        UserError: it cannot be composed, or lacks a value.
+    """
+    places = [f"hydra.searchpath=[file://{Path(more).resolve()}]"] if more else []
+    try:
+        whole = compose(command, [*singles, *places], return_hydra_config=True)
+        composed = whole.copy()
+        with open_dict(composed):
+            del composed["hydra"]
+        OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # Hydra raises a ValueError of its own for calibration=128.
+        raise _explained(command, parsed, singles, error, more) from error
+    if missing := sorted(OmegaConf.missing_keys(composed)):
+        key = missing[0]
+        raise UserError(f"{key} is not given: add {key}=… (pruner-zero {command} --help)")
+    return whole, composed
+
+
+def _variants(parsed: list[Override]) -> Iterator[list[str]]:
+    """Overrides of single runs in which every value of every swept setting comes up."""
+    values = [_values(override) for override in parsed]
+    first = [own[0] for own in values]
+    yield first
+    for place, own in enumerate(values):
+        for value in own[1:]:
+            yield [*first[:place], value, *first[place + 1 :]]
 
 
 def _check_place(own: DictConfig, swept: bool) -> None:
@@ -197,10 +243,10 @@ def _check_place(own: DictConfig, swept: bool) -> None:
         raise UserError(f"{place} cannot be written: {there} is read-only for this user")
 
 
-def _single(override: Override) -> str:
+def _values(override: Override) -> list[str]:
     if override.is_sweep_override():
-        return f"{override.key_or_group}={next(iter(override.sweep_string_iterator()))}"
-    return override.input_line or ""
+        return [f"{override.key_or_group}={one}" for one in override.sweep_string_iterator()]
+    return [override.input_line or ""]
 
 
 def _explained(
@@ -231,7 +277,10 @@ def _explained(
             try:
                 compose(command, [single])
             except (HydraException, OmegaConfBaseException) as reason:
-                return UserError(f"{single}: {_first_line(reason.__cause__ or reason)}")
+                text = _first_line(reason.__cause__ or reason)
+                if "is not a ListConfig" in text:
+                    text = f"it takes a list: {key}=[{single.partition('=')[2]}]"
+                return UserError(f"{single}: {text}")
     return UserError(_first_line(error.__cause__ or error))
 
 

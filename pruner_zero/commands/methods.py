@@ -7,7 +7,7 @@ from typing import cast
 
 from pruner_zero.files import is_folder
 from pruner_zero.metric import TERMINALS, Metric
-from pruner_zero.metric.library import PUBLISHED
+from pruner_zero.metric.library import KNOWN_METRICS, PUBLISHED
 from pruner_zero.model.methods import METHODS, Method, resolve_method
 from pruner_zero.model.sparsity import Scope
 from pruner_zero.search.run_folder import RunFolder
@@ -37,6 +37,19 @@ def resolve_method_argument(text: str) -> Method:
     if path.suffix == ".json":
         return resolve_method(Metric.from_json(path))
     return resolve_method(text)
+
+
+def update_of(text: str) -> str:
+    """The weight update with which the search that found a metric judged it, as far as known.
+
+    Args:
+        text: see `resolve_method_argument`.
+    """
+    if text in KNOWN_METRICS:
+        return KNOWN_METRICS[text].update
+    if is_folder(text):
+        return str(RunFolder(Path(text)).setting("fitness.update") or "none")
+    return "none"
 
 
 def published_equals(metric: Metric, scope: str) -> list[str]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.methods import resolve_method_argument
+from pruner_zero.commands.methods import resolve_method_argument, update_of
 from pruner_zero.commands.schema import PruningConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids
 from pruner_zero.commands.workload import workload
 from pruner_zero.errors import UserError
-from pruner_zero.files import is_folder
-from pruner_zero.metric import KNOWN_METRICS, load_operators
+from pruner_zero.metric import load_operators
 from pruner_zero.model.masks import InvalidScores
 from pruner_zero.model.memory import Workload
 from pruner_zero.model.methods import Method, resolve_pattern
@@ -24,7 +22,6 @@ from pruner_zero.model.placement import check_memory
 from pruner_zero.model.prune import check_options, prune
 from pruner_zero.model.prune_report import PruneReport
 from pruner_zero.model.statistics import MEASURED_TERMINALS
-from pruner_zero.search.run_folder import RunFolder
 
 
 def checked_method(config: PruningConfig) -> Method:
@@ -77,7 +74,7 @@ def pruned(
     Raises:
         UserError: the metric gives no valid scores on this model.
     """
-    if (update := _update_of(str(config.metric))) not in ("none", config.update):
+    if (update := update_of(str(config.metric))) not in ("none", config.update):
         display.say(
             f"warning: {config.metric} judged its metrics with another weight update: set "
             f"update={update} to prune as it did"
@@ -119,12 +116,3 @@ def pruned(
     )
     facts = {key: value for key, value in asdict(report).items() if key != "layers"}
     return report, {**facts, "measured_sparsity": report.sparsity, "calibration": text}
-
-
-def _update_of(metric: str) -> str:
-    """The ``fitness.update`` of the search that found this metric, as far as known."""
-    if metric in KNOWN_METRICS:
-        return KNOWN_METRICS[metric].update
-    if is_folder(metric):
-        return str(RunFolder(Path(metric)).setting("fitness.update") or "none")
-    return "none"

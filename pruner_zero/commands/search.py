@@ -89,6 +89,16 @@ usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
 """
 
 
+def check_settings(cfg: DictConfig) -> None:
+    """Find the mistakes of a configuration that can be found before a file is read.
+
+    Raises:
+        UserError: says which setting and what to write instead.
+    """
+    load_operators(list(cfg.operator_files))
+    checked(cast(SearchCommandConfig, OmegaConf.to_object(cfg)))
+
+
 class _Ready(NamedTuple):
     """A search that has everything it needs, and has spent nothing yet."""
 

@@ -10,7 +10,7 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.methods import published_equals, resolve_method_argument
+from pruner_zero.commands.methods import published_equals, resolve_method_argument, update_of
 from pruner_zero.commands.schema import ShowCommandConfig
 from pruner_zero.errors import UserError
 from pruner_zero.metric import (
@@ -49,12 +49,11 @@ def show(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     config = cast(ShowCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
     load_operators(config.operator_files)
-    metric, scope = _metric(config.metric)
-    for line in _lines(metric, scope, config.operator_files):
+    for line in _lines(config.metric, config.operator_files):
         display.say(line)
     if config.other:
         display.say("")
-        for line in _comparison(metric, _metric(config.other)[0]):
+        for line in _comparison(_metric(config.metric)[0], _metric(config.other)[0]):
             display.say(line)
 
 
@@ -65,15 +64,16 @@ def _metric(text: str) -> tuple[Metric, str]:
     return method.metric, method.scope
 
 
-def _lines(metric: Metric, scope: str, operator_files: Sequence[str]) -> Iterator[str]:
+def _lines(text: str, operator_files: Sequence[str]) -> Iterator[str]:
+    metric, scope = _metric(text)
     yield f"formula   {metric}"
     names = [name for name, known in KNOWN_METRICS.items() if Metric.parse(known.formula) == metric]
     for name in names:
         yield f"known as  {name}: {KNOWN_METRICS[name].source}"
-        if (update := KNOWN_METRICS[name].update) != "none":
-            yield f"update    {update}: found with this weight update and to be used with it"
     if others := [name for name in published_equals(metric, scope) if name not in names]:
         yield f"prunes as {', '.join(others)}: the order of weights is the same by {scope}"
+    for update in sorted({update_of(one) for one in (text, *names)} - {"none"}):
+        yield f"update    {update}: found with this weight update and to be used with it"
     yield f"scope     {scope}: weights of one {scope} compete (N:M: the group)"
     yield f"size      {metric.size} nodes, depth {metric.expression.depth}"
     yield "reads"

@@ -145,3 +145,12 @@ def test_mistakes(arguments, capsys, extra, message):
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_a_metric_that_needs_its_update_is_said(arguments, capsys):
+    alone = [*arguments, "sparsity=[2:4]", "mode=sequential", "windows=1"]
+    warning = "warning: pz-adaptive-24 was judged with weight update adaptive: "
+    assert main([*alone, "methods=[pz-adaptive-24]"]) == 0
+    assert f"{warning}pz-adaptive-24+adaptive measures it so" in capsys.readouterr().out
+    assert main([*alone, "methods=[pz-adaptive-24+adaptive]"]) == 0
+    assert "warning" not in capsys.readouterr().out

@@ -56,6 +56,18 @@ def test_answer_is_within_the_tolerance_and_its_command_runs(arguments, tmp_path
     assert (target / "pruning.json").exists()
 
 
+def test_a_metric_that_needs_its_update_is_said(arguments, tmp_path, capsys):
+    settings = ["patterns=[2:4]", "tolerance=99%"]
+    assert main([*arguments, "metrics=[pz-adaptive-24]", *settings]) == 0
+    assert (
+        "warning: pz-adaptive-24 was judged with weight update adaptive; plan measures it without"
+        in capsys.readouterr().out.splitlines()
+    )
+    again = f"output={tmp_path / 'other'}"
+    assert main([*arguments, "metrics=[pz-relative-24]", *settings, again]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_sparsegpt_is_pruned_as_it_was_measured(arguments, capsys):
     assert main([*arguments, "metrics=[sparsegpt]", "patterns=[2:4]", "tolerance=99%"]) == 0
     printed = capsys.readouterr().out

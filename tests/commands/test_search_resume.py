@@ -121,10 +121,15 @@ def test_interrupt_before_the_first_candidate_says_that_nothing_is_lost(
     assert last == "stopped before the first candidate: start the command again"
 
 
-def test_interrupt_while_libraries_load_is_quiet(monkeypatch, capsys):
-    def interrupted(_name):
+@pytest.mark.parametrize(
+    "place", ["importlib.import_module", "pruner_zero.commands.launch.register_schemas"]
+)
+def test_interrupt_while_starting_is_one_line(monkeypatch, capsys, place):
+    def interrupted(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("importlib.import_module", interrupted)
+    monkeypatch.setattr(place, interrupted)
     assert run("seed=1") == 130
-    assert capsys.readouterr() == ("", "")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("stopped; the same command starts again")
+    assert printed.out.count("\n") == 1 and not printed.err

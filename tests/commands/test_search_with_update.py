@@ -71,6 +71,8 @@ def test_a_search_whose_candidates_are_updated(tiny_arguments, tmp_path, capsys)
     without = [f"metric={folder}", "sparsity=2:4", *settings, f"output={tmp_path / 'without'}"]
     assert main(["prune", *without]) == 0
     assert warning in capsys.readouterr().out
+    assert main(["show", f"metric={folder}"]) == 0
+    assert "update    obs: found with this weight update" in capsys.readouterr().out
 
     # Equal masks without the update have other losses: the ledger keeps them apart.
     other = [*quick[:-3], f"hydra.run.dir={tmp_path / 'plain'}", *quick[-2:]]

@@ -107,6 +107,32 @@ def test_a_sweep_whose_page_fails_has_its_runs(tiny_arguments, tmp_path, capsys,
     assert (sweep / "0" / "results.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("sparsity=0.5,1.5", "sparsity 1.5"),
+        ("seed=1,x", "seed=x: Value 'x'"),
+        ("search=steady_state,stedy", "no search config is called 'stedy'"),
+    ],
+)
+def test_every_value_is_checked_before_the_first_job(
+    tiny_arguments, tmp_path, capsys, setting, message
+):
+    sweep = tmp_path / "sweep"
+    assert run(*quick(tiny_arguments, sweep), "search.population_size=4,6", setting) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not sweep.exists()
+
+
+def test_a_sweep_that_a_mistake_stops_says_how_it_goes_on(tiny_arguments, tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    assert run(*quick(tiny_arguments, sweep), "validation.windows=2,100000") == 2
+    printed = capsys.readouterr()
+    assert "validation.length" in printed.err and printed.err.count("\n") == 1
+    assert f"hydra.sweep.dir={sweep} resume=auto" in printed.out
+
+
 def test_an_interrupted_sweep_goes_on(tiny_arguments, tmp_path, capsys):
     sweep = tmp_path / "sweep"
     settings = [*quick(tiny_arguments, sweep), "resume=auto"]
