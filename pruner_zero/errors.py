@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 
 
 class UserError(Exception):
@@ -12,6 +12,21 @@ class UserError(Exception):
 
 class OutOfDeviceMemory(UserError):
     """The device's memory does not suffice; smaller settings, or other ``memory``, may."""
+
+
+def check_distinct(setting: str, values: Sequence[Hashable]) -> None:
+    """Refuse a list that names something twice.
+
+    Args:
+        setting: its name.
+        values: what it holds.
+
+    Raises:
+        UserError: names the first repeat.
+    """
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise UserError(f"{setting} names {value} twice: drop one")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

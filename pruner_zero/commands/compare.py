@@ -26,7 +26,8 @@ from pruner_zero.commands.setup import (
     open_workbench,
 )
 from pruner_zero.commands.workload import workload
-from pruner_zero.errors import UserError, suggest
+from pruner_zero.data.windows import check_seed
+from pruner_zero.errors import UserError, check_distinct, suggest
 from pruner_zero.files import write_atomic, write_json
 from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
@@ -128,8 +129,11 @@ def _cells(config: CompareCommandConfig) -> Iterator[Cell]:
     check_memory(config.memory)
     resolve_device(config.device)
     seeds: list[int | None] = list(config.seeds)
-    for sparsity in config.sparsity:
-        parse_sparsity(sparsity)
+    for given in config.seeds:
+        check_seed(given)
+    check_distinct("methods", config.methods)
+    check_distinct("sparsity", [parse_sparsity(sparsity) for sparsity in config.sparsity])
+    check_distinct("seeds", config.seeds)
     for method in config.methods:
         if method == "dense":
             yield Cell("dense", None, None)

@@ -122,7 +122,7 @@ class SearchObserver:
         left = progress.seconds / share * (1 - share) if share > 0 else 0.0
         rate = progress.candidates / max(progress.seconds, 1e-9) * 60
         state = (
-            f"best {algorithm.best_perplexity:,.2f} · candidate {progress.candidates}/"
+            f"best perplexity {algorithm.best_perplexity:,.2f} · candidate {progress.candidates}/"
             f"{self.config.candidates} · {progress.equivalents:.1f} full evaluations · "
             f"{rate:.0f} candidates/min · {left / 60:.1f} min left"
         )
@@ -132,8 +132,10 @@ class SearchObserver:
             self.best = algorithm.best_perplexity
             if result.perplexity > self.best:
                 return  # the run that is resumed had a better one, and said so
+            scope = candidate.individual.scope
             self.display.say(
                 f"candidate {candidate.number:>4}: perplexity {self.best:,.2f}  {candidate.metric}"
+                + (f"@{scope}" if scope else "")
             )
 
     def _share(self, progress: SearchProgress) -> float:

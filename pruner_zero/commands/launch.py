@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ _LAUNCHERS = {
     "ray": "ray-launcher",
 }
 _OPTIONAL = ("experiment",)  # groups of which there may be none
+_UNKNOWN_KEY = re.compile(r"Key '(\w+)' (?:is )?not in ")
 Task = Callable[[DictConfig, Path], None]
 Check = Callable[[DictConfig], None]
 
@@ -280,6 +282,9 @@ def _explained(
                 text = _first_line(reason.__cause__ or reason)
                 if "is not a ListConfig" in text:
                     text = f"it takes a list: {key}=[{single.partition('=')[2]}]"
+                elif unknown := _UNKNOWN_KEY.match(text):
+                    node = OmegaConf.select(compose(command), key)
+                    text = f"unknown '{unknown[1]}': {suggest(unknown[1], map(str, node))}"
                 return UserError(f"{single}: {text}")
     return UserError(_first_line(error.__cause__ or error))
 

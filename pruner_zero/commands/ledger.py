@@ -90,11 +90,17 @@ def _is_complete(row: dict[str, Any]) -> bool:
 def _list(name: str, rows: list[dict[str, Any]], top: int, display: Display) -> None:
     first = rows[0]
     ranked = sorted((r for r in rows if r["perplexity"]), key=lambda r: r["perplexity"])
+    measured = first["statistics"]
+    calibration = (
+        f"calibration {measured['sequences']} x {measured['length']} {measured['norm']} "
+        f"seed {measured['seed']}, "
+    )
     update = f"update {first['update']}, " if "update" in first else ""
     title = (
         f"context {name}: model {first['model']} {first['dtype']}, sparsity {first['sparsity']}, "
-        f"{update}{_texts(first)} {first['split']} {first['windows']} x {first['length']} "
-        f"tokens; {len(rows)} models, {sum(map(_is_complete, rows))} on all windows"
+        f"{calibration}{update}{_texts(first)} {first['split']} "
+        f"{first['windows']} x {first['length']} tokens; "
+        f"{len(rows)} models, {sum(map(_is_complete, rows))} on all windows"
     )
     shown = [[f"{r['perplexity']:.2f}", r["scope"], r["expression"]] for r in ranked[:top]]
     display.table(title, ["perplexity", "scope", "metric"], shown)

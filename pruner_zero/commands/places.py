@@ -20,6 +20,7 @@ from pruner_zero.commands.setup import (
     calibration_ids,
     calibration_key,
     ledger_context,
+    naming_split,
     open_workbench,
 )
 from pruner_zero.commands.workload import workload
@@ -137,7 +138,8 @@ def _places(
         names = _texts_of(config, part)
         texts = [corpora[name].tokens(split, bench.tokenizer) for name in names]
         setting = "fitness.length" if split == "search" else "validation.length"
-        return mixed_windows(texts, part.length, part.windows, setting)
+        with naming_split(" and ".join(names), split):
+            return mixed_windows(texts, part.length, part.windows, setting)
 
     ids, validation_ids = mixed("search", fitness), mixed("validation", validation)
     texts = {name: corpora[name].fingerprint for name in _texts_of(config, fitness)}

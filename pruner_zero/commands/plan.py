@@ -17,7 +17,7 @@ from pruner_zero.commands.probes import Probes, plain
 from pruner_zero.commands.schema import PlanCommandConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids, open_workbench
 from pruner_zero.commands.workload import workload
-from pruner_zero.errors import UserError
+from pruner_zero.errors import UserError, check_distinct
 from pruner_zero.metric import load_operators
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.loading import resolve_device
@@ -114,7 +114,10 @@ def _measured(
     dense = perplexity_of(sum(losses), sum(tokens))
     if warning := check_dense(dense):
         display.say(f"warning: {warning}")
-    display.say(f"dense perplexity {dense:.2f} on {ids.shape[0]} x {ids.shape[1]} tokens")
+    display.say(
+        f"dense perplexity {dense:.2f} on {bench.corpus.name}, validation split, "
+        f"{ids.shape[0]} x {ids.shape[1]} tokens"
+    )
     weights = DenseWeights(layers)
     rows: list[dict[str, Any]] = []
     for name, method in zip(config.metrics, methods, strict=True):
@@ -182,7 +185,7 @@ def _measured(
 
 
 def parse_tolerance(text: str) -> float:
-    """Read ``5%`` or ``0.05``.
+    """Read ``5%`` or ``0.05``; a bare 5 is more likely 5 % than five times as much, so neither.
 
     Raises:
         UserError: neither, or not above 0.
@@ -192,7 +195,7 @@ def parse_tolerance(text: str) -> float:
         value = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
     except ValueError:
         value = math.nan
-    if not 0 < value < 100:
+    if not 0 < value < 100 or (value > 1 and not stripped.endswith("%")):
         raise UserError(f"tolerance={text}: write how much perplexity may grow, such as 5% or 0.05")
     return value
 
@@ -200,6 +203,8 @@ def parse_tolerance(text: str) -> float:
 def _check(config: PlanCommandConfig) -> None:
     if not config.metrics or not config.patterns:
         raise UserError("plan needs at least one metric and one pattern")
+    check_distinct("metrics", config.metrics)
+    check_distinct("patterns", config.patterns)
     for pattern in config.patterns:
         if pattern != "unstructured" and not isinstance(parse_sparsity(pattern), NofM):
             raise UserError(f"patterns: write unstructured or N:M, not {pattern}")

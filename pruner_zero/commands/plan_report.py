@@ -31,7 +31,8 @@ def present_plan(result: dict[str, Any], cfg: DictConfig, output: Path, display:
     windows, length = result["validation"]["windows"]
     title = (
         f"Highest sparsity within {100 * result['tolerance']:g} % of the dense perplexity "
-        f"{result['dense_perplexity']:.2f} ({corpus}, {windows} x {length} tokens)"
+        f"{result['dense_perplexity']:.2f} ({corpus}, validation split, "
+        f"{windows} x {length} tokens)"
     )
     lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
     words = [*_meaning(result), *_advice(result, cfg)]
@@ -173,9 +174,8 @@ def _plot(result: dict[str, Any], path: Path) -> None:
     axes.axhline(limit, color="black", linewidth=0.8, label="tolerance")
     axes.set(xlabel="sparsity", ylabel="perplexity", yscale="log")
     axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # many metrics hide no curve
+    figure.savefig(path, bbox_inches="tight")
     plt.close(figure)
 
 

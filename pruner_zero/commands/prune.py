@@ -117,7 +117,7 @@ def prune(cfg: DictConfig, output: Path, display: Display | None = None) -> None
         "layers": [{"name": layer.name, "zeros": layer.zeros} for layer in report.layers],
         "perplexity": {"dense": dense, "pruned": value},
         "test": {"corpus": bench.corpus.name, "split": "test", "windows": list(ids.shape)},
-        "command": _command(cfg),
+        "command": _command(cfg, output.name),
         "provenance": provenance(bench.device),
     }
     display.say(f"writing {output}")
@@ -209,7 +209,7 @@ def _accelerated(
             "batch": list(ids.shape), "device": device_name(device)}  # fmt: skip
 
 
-def _command(cfg: DictConfig) -> str:
+def _command(cfg: DictConfig, output: str) -> str:
     """The command that repeats this, with every setting that is not a path of this machine."""
     local = ("cache", "output", "device", "memory")
     usual = flatten(OmegaConf.structured(PruneCommandConfig))
@@ -218,7 +218,7 @@ def _command(cfg: DictConfig) -> str:
         for key, value in flatten(cfg).items()
         if key not in local and not (value in (None, []) and value == usual.get(key))
     }
-    return f"pruner-zero prune {as_typed(given)}"
+    return f"pruner-zero prune {as_typed({**given, 'output': output})}"
 
 
 def _place(corpus: str, ids: Tensor) -> str:

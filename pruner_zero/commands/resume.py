@@ -55,7 +55,11 @@ def open_run(
                 return _taken_up(cfg, folder), True
     elif cfg.resume:
         path = Path(cfg.resume)
-        if not (path / "config.yaml").exists():
+        try:
+            there = (path / "config.yaml").exists()
+        except OSError as error:
+            raise UserError(f"resume: {path} cannot be read: {error.strerror}") from None
+        if not there:
             raise UserError(f"resume: {path} holds no run")
         folder = RunFolder(path)
         if reason := _unreadable(folder):

@@ -150,7 +150,7 @@ def search(cfg: DictConfig, output: Path, display: Display | None = None) -> Run
     ready = _Ready(cfg, config, bench, places, algorithm, own, folder, continued, began)
     try:
         with ExitStack() as tracked:
-            dense = [_dense(place, display) for place in places]
+            dense = _dense(places, display)
             tracking, progress = _evolve(ready, tracked, display)
             tracking.outcome(_conclude(ready, progress, dense, display))
     except KeyboardInterrupt:
@@ -207,9 +207,7 @@ def _evolve(ready: _Ready, tracked: ExitStack, display: Display) -> tuple[Search
     return tracking, progress
 
 
-def _conclude(
-    ready: _Ready, progress: Progress, dense: Sequence[float], display: Display
-) -> dict[str, Any]:
+def _conclude(ready: _Ready, progress: Progress, dense: float, display: Display) -> dict[str, Any]:
     """Choose on the validation split, measure the test splits once, write and print the results.
 
     Raises:
@@ -241,7 +239,7 @@ def _conclude(
             "corpus_sha256": bench.corpus.fingerprint,
         },
         "validation": [pick.record() for pick in picks],
-        "search": {**counts(progress), "dense_perplexity": dense[0]},
+        "search": {**counts(progress), "dense_perplexity": dense},
         "best": {
             **picks[0].record(),
             "latex": picks[0].metric.latex(),
@@ -266,17 +264,24 @@ def _scope(patterns: Sequence[SparsityPattern]) -> str:
     return next((p.scope for p in patterns if isinstance(p, Unstructured)), "row")
 
 
-def _dense(place: Place, display: Display) -> float:
-    """Measure the dense model on the search windows, say it, and warn when it is absurd."""
-    worker = place.worker
-    value = worker.perplexity(None, worker.ids)
-    display.say(
-        f"dense model: perplexity {value:.2f} on the search windows "
-        f"({worker.ids.shape[0]} x {worker.ids.shape[1]} tokens), {device_name(worker.head.device)}"
-    )
-    if warning := check_dense(value):
-        display.say(f"warning: {warning}")
-    return value
+def _dense(places: Sequence[Place], display: Display) -> float:
+    """Measure every dense model on the search windows, say it, and warn when it is absurd.
+
+    Returns:
+        The first model's perplexity.
+    """
+    workers = {place.model: place.worker for place in places}
+    values = []
+    for name, worker in workers.items():
+        values.append(worker.perplexity(None, worker.ids))
+        display.say(
+            f"dense model{f' {name}' if len(workers) > 1 else ''}: perplexity {values[-1]:.2f} on "
+            f"the search windows ({worker.ids.shape[0]} x {worker.ids.shape[1]} tokens), "
+            f"{device_name(worker.head.device)}"
+        )
+        if warning := check_dense(values[-1]):
+            display.say(f"warning: {warning}")
+    return values[0]
 
 
 def _continue(

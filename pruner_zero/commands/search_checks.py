@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from pruner_zero.commands.schema import SearchCommandConfig
 from pruner_zero.commands.workers import check_workers
 from pruner_zero.data.corpus import NAMED_CORPORA
-from pruner_zero.errors import UserError, suggest
+from pruner_zero.data.windows import check_seed
+from pruner_zero.errors import UserError, check_distinct, suggest
 from pruner_zero.metric import operator_set, terminal_set
 from pruner_zero.model.loading import resolve_device
 from pruner_zero.model.methods import Method, resolve_method, resolve_pattern
 from pruner_zero.model.obs_update import NO_HOST
 from pruner_zero.model.placement import check_memory
-from pruner_zero.model.prune import UPDATES, check_options
+from pruner_zero.model.prune import MODES, UPDATES, check_options
 from pruner_zero.model.sparsity import (
     NofM,
     SparsityPattern,
@@ -53,17 +54,29 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     if config.fitness.score_memory < 0:
         raise UserError("fitness.score_memory must be at least 0")
     resolve_device(config.device)
-    if config.fitness.sparsity and config.scope:
-        raise UserError("scope is for one sparsity: drop it or fitness.sparsity")
+    check_seed(config.seed)
+    if config.mode not in MODES:
+        raise UserError(f"unknown mode '{config.mode}': {suggest(config.mode, MODES)}")
+    _check_targets(config)
     wanted = config.fitness.sparsity or [config.sparsity]
     patterns = [parse_sparsity(text, config.scope) for text in wanted]
-    if len(set(patterns)) < len(patterns):
-        raise UserError("fitness.sparsity names a sparsity twice")
+    check_distinct("fitness.sparsity", patterns)
     if all(isinstance(pattern, NofM) for pattern in patterns):
         check_scopes(config.search, patterns[0])
     _check_update(config)
     _check_pruning(config, patterns)
     return patterns
+
+
+def _check_targets(config: SearchCommandConfig) -> None:
+    """Refuse two settings of which one would silently win."""
+    several, one = config.fitness.sparsity, config.sparsity
+    if several and config.scope:
+        raise UserError("scope is for one sparsity: drop it or fitness.sparsity")
+    if several and one not in (SearchCommandConfig.sparsity, *several):
+        raise UserError(f"sparsity={one} is not among fitness.sparsity: drop one of them")
+    if config.scope and config.search.scopes:
+        raise UserError("search.scopes lets the scope evolve: drop it or scope")
 
 
 def _check_domains(config: SearchCommandConfig) -> None:

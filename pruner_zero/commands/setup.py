@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -61,9 +62,10 @@ class Workbench:
             setting: what sets the length, for the message about too short a text.
         """
         tokens = self.corpus.tokens(split, self.tokenizer)
-        if count is None:
-            return consecutive_windows(tokens, length, None, setting)
-        return spread_windows(tokens, length, count, setting)
+        with naming_split(self.corpus.name, split):
+            if count is None:
+                return consecutive_windows(tokens, length, None, setting)
+            return spread_windows(tokens, length, count, setting)
 
     def with_room(
         self, action: Callable[[], Result], beside: Callable[[], None] = lambda: None
@@ -85,6 +87,20 @@ class Workbench:
         return with_room(action, make_room if movable else None)
 
 
+@contextmanager
+def naming_split(corpus: str, split: str) -> Iterator[None]:
+    """Say, in the message about too short a text, which part of which corpus it is.
+
+    Args:
+        corpus: its name.
+        split: whose tokens the windows inside the ``with`` block are cut from.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{corpus}, {split} split: {error}") from None
+
+
 def open_workbench(
     config: WorkbenchConfig, display: Display, work: Workload | None = None
 ) -> Workbench:
@@ -96,6 +112,8 @@ def open_workbench(
         work: what will run, for the prediction of the peak memory.
     """
     check_memory(config.memory)
+    if config.model.name == "hub" and not config.model.path:
+        raise UserError("model=hub needs model.path=ORG/NAME, a local folder or a .gguf file")
     cache = Path(config.cache) if config.cache else cache_directory()
     text = load_corpus(config.corpus.name, config.corpus.files, cache, display.say)
     where = resolve_device(config.device)
@@ -119,7 +137,8 @@ def open_workbench(
 def calibration_ids(bench: Workbench, config: CalibrationConfig, seed: int) -> Tensor:
     """The calibration sequences of a seed, [sequences, length]."""
     tokens = bench.corpus.tokens("calibration", bench.tokenizer)
-    return calibration_windows(tokens, config.sequences, config.length, seed)
+    with naming_split(bench.corpus.name, "calibration"):
+        return calibration_windows(tokens, config.sequences, config.length, seed)
 
 
 def calibration_key(bench: Workbench, config: CalibrationConfig, seed: int) -> dict[str, Any]:

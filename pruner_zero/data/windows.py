@@ -23,7 +23,7 @@ def calibration_windows(
         tokens: int64 [T].
         count: number of windows.
         length: tokens per window.
-        seed: any integer; equal seeds give equal windows.
+        seed: at least 0; equal seeds give equal windows.
         setting: name of the setting for `length`, for the error message.
 
     Returns:
@@ -31,9 +31,10 @@ def calibration_windows(
         different ones, so a short text is used evenly before anything repeats.
 
     Raises:
-        UserError: non-positive sizes, or fewer than `length` tokens.
+        UserError: non-positive sizes, a negative seed, or fewer than `length` tokens.
     """
     _check(tokens, count, length, needed=length, setting=setting)
+    check_seed(seed)
     starts_available = tokens.numel() - length + 1
     generator = random.Random(seed)
     starts: list[int] = []
@@ -41,6 +42,16 @@ def calibration_windows(
         fresh = min(count - len(starts), starts_available)
         starts += generator.sample(range(starts_available), fresh)
     return tokens[torch.tensor(starts)[:, None] + torch.arange(length)]
+
+
+def check_seed(seed: int) -> None:
+    """Refuse negative seeds: Python's generator takes -1 for 1, and equal draws for different ones.
+
+    Raises:
+        UserError: a negative seed.
+    """
+    if seed < 0:
+        raise UserError(f"seed {seed}: seeds are numbers from 0 up")
 
 
 def consecutive_windows(

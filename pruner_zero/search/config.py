@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pruner_zero.errors import UserError, suggest
+from pruner_zero.errors import UserError, check_distinct, suggest
 from pruner_zero.metric import SIMPLIFICATIONS
 from pruner_zero.model.sparsity import SCOPES, NofM, SparsityPattern
 from pruner_zero.search.seeds import Seed
@@ -84,8 +84,7 @@ class SearchConfig:
             raise UserError(f"search.seeds holds {count} metrics, more than search.population_size")
         if not all(math.isfinite(value) and abs(value) < 1e30 for value in self.constants):
             raise UserError("search.constants must be finite numbers below 1e30")
-        if len(set(self.constants)) < len(self.constants):
-            raise UserError("search.constants names a number twice")
+        check_distinct("search.constants", self.constants)
         self.variation.check()
         self.tune.check()
         if self.mutation_probability and self.variation.mutation_weights.all_zero:
@@ -103,8 +102,7 @@ class SearchConfig:
             raise UserError(f"search.objectives=parts is for nsga2, not for {self.algorithm}")
         for scope in self.scopes:
             _check_name("scopes", scope, SCOPES)
-        if len(set(self.scopes)) < len(self.scopes):
-            raise UserError("search.scopes names a scope twice")
+        check_distinct("search.scopes", self.scopes)
         if self.diversity != "none" and self.algorithm in ("nsga2", "random"):
             raise UserError(
                 f"search.diversity={self.diversity} is for steady_state and mu_plus_lambda, "

@@ -147,6 +147,21 @@ def test_mistakes(arguments, capsys, extra, message):
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("seeds=[0,1,0]", "seeds names 0 twice"),
+        ("seeds=[-1,1]", "seed -1: seeds are numbers from 0 up"),
+        ("methods=[wanda,magnitude,wanda]", "methods names wanda twice"),
+        ("sparsity=[0.5,2:4,0.50]", "sparsity names 0.5 twice"),
+    ],
+)
+def test_what_would_count_twice_is_refused(arguments, capsys, setting, message):
+    assert main([*arguments, *CELLS, setting]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
 def test_a_metric_that_needs_its_update_is_said(arguments, capsys):
     alone = [*arguments, "sparsity=[2:4]", "mode=sequential", "windows=1"]
     warning = "warning: pz-adaptive-24 was judged with weight update adaptive: "

@@ -23,6 +23,7 @@ def test_list_and_export(cache, tmp_path, capsys):
     assert main(["ledger", f"cache={cache}", "top=1"]) == 0
     printed = capsys.readouterr().out
     assert f"{min(complete.values()):.2f}" in printed and "sparsity 0.5" in printed
+    assert "calibration 4 x 64 l2 seed 0" in " ".join(printed.split())
     target = tmp_path / "all.csv"
     assert main(["ledger", f"cache={cache}", f"export={target}"]) == 0
     rows = list(csv.DictReader(target.open()))

@@ -101,7 +101,7 @@ def test_compare_fills_the_same_table(arguments, tmp_path, capsys, memory, reque
 def test_prune_writes_the_same_model(arguments, tmp_path, capsys):
     records = []
     for memory in ("resident", "blockwise"):
-        folder = tmp_path / memory
+        folder = tmp_path / memory / "pruned"
         settings = [f"memory={memory}", f"output={folder}", "update=obs"]
         assert main(["prune", *arguments, *settings]) == 0
         assert "verified: loads, the same" in capsys.readouterr().out

@@ -228,6 +228,8 @@ def test_ctrl_c_says_how_to_go_on(arguments, tmp_path):
     [
         (["tolerance=lots"], "such as 5% or 0.05"),
         (["tolerance=0"], "such as 5% or 0.05"),
+        (["tolerance=5"], "such as 5% or 0.05"),
+        (["metrics=[wanda,wanda]"], "metrics names wanda twice"),
         (["metrics=[wnda]"], "did you mean 'wanda'"),
         (["metrics=[]"], "at least one metric"),
         (["patterns=[0.5]"], "unstructured or N:M"),

@@ -89,7 +89,7 @@ def test_joint_fitness_over_sparsities_and_models(tiny_arguments, tmp_path, caps
     values = [part["perplexity"] for part in record["parts"]]
     assert record["perplexity"] == pytest.approx(math.prod(values) ** 0.25)
     capsys.readouterr()
-    assert "names a sparsity twice" in error_line(
+    assert "fitness.sparsity names 0.5 twice" in error_line(
         capsys, *tiny_arguments, "fitness.sparsity=[0.5,0.50]"
     )
 
