@@ -22,6 +22,8 @@ def _strength(tree: Expression) -> int:
         return _strength(tree.children[0])
     if tree.is_constant and tree.label.startswith("-"):
         return _SIGNED
+    if tree.is_constant and "e" in tree.label:
+        return _PRODUCT
     return _STRENGTH.get(tree.label, _ATOM)
 
 

@@ -34,7 +34,7 @@ def quantities(runs: Sequence[Run]) -> list[Quantity]:
     """
     corpora = dict.fromkeys(c for run in runs if run.outcome for c in run.outcome.corpora)
     found: list[Quantity] = [(f"{corpus} test perplexity", _test(corpus)) for corpus in corpora]
-    found += [("validation perplexity", _validation), ("search perplexity", _search)]
+    found += [("validation perplexity", _validation), ("lowest search perplexity", _search)]
     return [(name, of) for name, of in found if any(of(run) is not None for run in runs)]
 
 

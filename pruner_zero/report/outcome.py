@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import geometric_mean
 from typing import Any, TypeVar
 
 Part = TypeVar("Part")
@@ -58,11 +59,32 @@ class BestMetric:
 
 
 @dataclass(frozen=True)
+class TestedPlace:
+    """The part of the final table that is about one model under one sparsity.
+
+    Attributes:
+        label: what tells it from the others of the table, empty when it is alone.
+        rows: dense first, the best of the search last.
+    """
+
+    label: str
+    rows: tuple[FinalRow, ...]
+
+    def best(self, corpus: str) -> float | None:
+        """Perplexity of the search's best metric on a test corpus."""
+        return self.rows[-1].perplexity.get(corpus)
+
+    def dense(self, corpus: str) -> float | None:
+        """Perplexity of the dense model on a test corpus, None when it was not measured."""
+        return next((r.perplexity.get(corpus) for r in self.rows if r.method == "dense"), None)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The readable parts of ``results.json``; an unreadable part is empty and named in ``gaps``.
 
     Attributes:
-        rows: the final table; dense first, the best of the search last.
+        rows: the final table; for each model and sparsity dense first, the best of the search last.
         windows: corpus → (windows, tokens of each) of its test split.
         picks: metrics that validation ranked, best first.
         counts: what the search counted, see `pruner_zero.search.driver.Progress`.
@@ -107,14 +129,34 @@ class Outcome:
         """The test corpora, in the order of the table."""
         return list(dict.fromkeys(name for row in self.rows for name in row.perplexity))
 
-    def best(self, corpus: str) -> float | None:
-        """Perplexity of the search's best metric on a test corpus."""
-        return self.rows[-1].perplexity.get(corpus) if self.rows else None
+    @property
+    def places(self) -> tuple[TestedPlace, ...]:
+        """The models and sparsities of the table, one after the other."""
+        starts = [i for i, row in enumerate(self.rows) if i == 0 or row.method == "dense"]
+        parts = [self.rows[a:b] for a, b in zip(starts, [*starts[1:], len(self.rows)], strict=True)]
+        models, sparsities = ({getattr(p[-1], key) for p in parts} for key in ("model", "sparsity"))
+        return tuple(
+            TestedPlace(
+                ", ".join(
+                    text
+                    for text, kinds in ((rows[-1].model, models), (rows[-1].sparsity, sparsities))
+                    if len(kinds) > 1
+                ),
+                rows,
+            )
+            for rows in parts
+        )
 
-    def dense(self, corpus: str) -> float | None:
-        """Perplexity of the dense model on a test corpus."""
-        found = (row.perplexity.get(corpus) for row in self.rows if row.method == "dense")
-        return next(found, None)
+    def best(self, corpus: str) -> float | None:
+        """Perplexity of the search's best metric on a test corpus, None when it is not finite.
+
+        Of several models or sparsities it is the geometric mean, as the fitness is.
+        """
+        values = [place.best(corpus) for place in self.places]
+        known = [value for value in values if value is not None]
+        if len(values) == 1:
+            return values[0]
+        return geometric_mean(known) if known and len(known) == len(values) else None
 
 
 def _rows(results: Mapping[str, Any]) -> tuple[FinalRow, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import plotly.graph_objects as go
@@ -101,11 +102,12 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
     """The numbers at the top: label, value, remark."""
     tiles: list[tuple[str, str, str]] = []
     if run.outcome:
-        for corpus in run.outcome.corpora:
-            best, dense = run.outcome.best(corpus), run.outcome.dense(corpus)
+        for place, corpus in product(run.outcome.places, run.outcome.corpora):
+            best, dense = place.best(corpus), place.dense(corpus)
             remark = f"dense {dense:.2f}" if dense is not None else ""
             value = "not finite" if best is None else f"{best:.2f}"
-            tiles.append((f"{corpus} test perplexity", value, remark))
+            at = f" at {place.label}" if place.label else ""
+            tiles.append((f"{corpus} test perplexity{at}", value, remark))
     lowest: Evaluation | None = run.lowest
     if lowest:
         tiles.append(("best search perplexity", f"{lowest.perplexity:.2f}", ""))

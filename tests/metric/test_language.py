@@ -174,6 +174,7 @@ def test_further_terminals_go_by_name():
         ("mul(rowsum(W), G)", "\\left(\\textstyle\\sum_{\\mathrm{row}} |W|\\right) \\cdot |G|"),
         ("rowsum(mul(W, G))", "\\textstyle\\sum_{\\mathrm{row}} |W| \\cdot |G|"),
         ("sqr(ratio(W, G))", "\\left(\\frac{|W|}{|G|}\\right)^2"),
+        ("sqr(1e-66)", "\\left(1 \\cdot 10^{-66}\\right)^2"),
         ("mul(W, 1e-05)", "|W| \\cdot 1 \\cdot 10^{-5}"),
     ],
 )

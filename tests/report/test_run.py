@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pruner_zero.report import read_run
+from pruner_zero.report.run_page import run_page
 from tests.report.folders import FULL, LOG, record, results, write_run
 
 RECORDED = Path(__file__).resolve().parents[2] / "experiments"
@@ -22,7 +23,8 @@ def test_complete_run_has_no_gaps(tmp_path):
     assert [e.number for e in run.evaluations] == [1, 2, 3, 4, 5, 6, 7]
     assert run.evaluations[2].perplexity == math.inf and not run.evaluations[2].usable
     assert run.outcome.corpora == ["wikipedia", "news"]
-    assert (run.outcome.dense("news"), run.outcome.best("wikipedia")) == (30.0, 45.0)
+    (place,) = run.outcome.places
+    assert (place.label, place.dense("news"), place.best("wikipedia")) == ("", 30.0, 45.0)
     assert run.outcome.rows[1].perplexity["news"] is None
     assert run.outcome.windows == {"wikipedia": (4, 64), "news": (4, 64)}
     assert run.versions == {"python": "3.11.0", "torch": "2.13.0"}
@@ -31,6 +33,23 @@ def test_complete_run_has_no_gaps(tmp_path):
     assert ranking[0] == ("mul(abs(W), sqrt(X))", 41.5)
     assert [formula for formula, _ in ranking].count("mul(abs(W), sqrt(X))") == 1
     assert run.evaluation_of(run.ranking()[0]).number == 7
+
+
+def test_a_joint_outcome_keeps_sparsities_apart(tmp_path):
+    ended = results()
+    second = [{**row} for row in ended["table"]]
+    for row in second[1:]:
+        row["sparsity"] = "2:4"
+    second[-1]["test_perplexity"] = {"wikipedia": 80.0, "news": None}
+    run = read_run(write_run(tmp_path / "run", ended={**ended, "table": ended["table"] + second}))
+    assert [place.label for place in run.outcome.places] == ["0.5", "2:4"]
+    assert [place.best("wikipedia") for place in run.outcome.places] == [45.0, 80.0]
+    assert run.outcome.best("wikipedia") == pytest.approx(60.0)
+    assert run.outcome.best("news") is None  # not finite in one of them
+    tiles = {label: (value, remark) for label, value, remark in run_page(run).facts["tiles"]}
+    assert tiles["wikipedia test perplexity at 0.5"] == ("45.00", "dense 20.00")
+    assert tiles["wikipedia test perplexity at 2:4"] == ("80.00", "dense 20.00")
+    assert tiles["news test perplexity at 2:4"] == ("not finite", "dense 30.00")
 
 
 def test_joint_fitness_costs_every_part(tmp_path):

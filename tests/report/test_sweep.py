@@ -89,7 +89,7 @@ def test_heat_map_has_means_over_seeds_and_their_range(tmp_path):
         "wikipedia test perplexity",
         "news test perplexity",
         "validation perplexity",
-        "search perplexity",
+        "lowest search perplexity",
     ]
     ((title, plot),) = heat_figures(groups(runs, varied), varied, judged)
     assert title == ""
