@@ -62,6 +62,8 @@ def plot(members: list[Member], groups: list[str], title: str, path: Path) -> fl
         axes.fill_between(costs, low, high, color=line.get_color(), alpha=0.15)
     axes.set(xlabel="full evaluations", ylabel="best search perplexity", title=title, yscale="log")
     axes.grid(alpha=0.3, which="both")
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter("{x:g}")  # 38, not 3.8 x 10^1
     axes.legend()
     figure.tight_layout()
     figure.savefig(path)
