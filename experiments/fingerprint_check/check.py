@@ -4,8 +4,9 @@
 
 Random trees and offspring of theirs are grouped by what the probe shows of them; the members of
 every group are then pruned for real, and their whole masks are compared. A pair with the same
-fingerprint and different masks is a false repeat; how many weights the two masks treat differently
-says whether it is rounding (a few in a hundred million) or another metric.
+fingerprint and different masks is a false repeat: of one metric up to rounding (fewer than one
+weight in 10,000 is treated differently), with one that gives no valid scores elsewhere in the
+model, or of metrics that differ.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from statistics import median
 
 import torch
 
@@ -35,6 +35,8 @@ from pruner_zero.search.fingerprint import Probe
 from pruner_zero.search.individual import Individual
 from pruner_zero.search.primitives import primitive_set, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
+
+_ROUNDING = 1e-4  # share of all weights
 
 
 def offspring(count: int, seed: int) -> list[Metric]:
@@ -65,17 +67,6 @@ def _masks(
     return torch.cat(kept)
 
 
-def _difference(one: torch.Tensor | None, other: torch.Tensor | None) -> float:
-    """Share of weights that one metric keeps and the other drops; 1 when only one is valid."""
-    if one is None or other is None:
-        return float(one is not other)
-    return float((one != other).sum()) / one.numel()
-
-
-def _middle_and_largest(shares: list[float]) -> str:
-    return f"{median(shares):.1e} | {max(shares):.1e}" if shares else "| "
-
-
 def main() -> None:
     """Print one row per sparsity and scope."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -99,10 +90,10 @@ def main() -> None:
     metrics = offspring(options.trees, options.seed)
     print(f"{options.model}, {len(metrics)} expressions\n")
     print(
-        "| pattern | valid | fingerprints | ms each | groups pruned | pairs | false repeats "
-        "| median share of weights that differ | largest | above one in 10,000 |"
+        "| pattern | valid on the probe | fingerprints | ms each | groups pruned | pairs "
+        "| same masks | rounding | one is invalid | others | largest share of weights |"
     )
-    print("| --- " * 10 + "|")
+    print("| --- " * 11 + "|")
     for text in options.patterns:
         sparsity, _, scope = text.partition("@")
         pattern = parse_sparsity(sparsity)
@@ -117,20 +108,23 @@ def main() -> None:
         each = 1000 * (time.perf_counter() - start) / len(metrics)
         shared = [group for group in groups.values() if len(group) > 1]
         random.Random(options.seed).shuffle(shared)
-        pairs = 0
+        pairs = invalid = 0
         shares: list[float] = []
         for group in shared[: options.groups]:
             members = random.Random(options.seed).sample(group, min(len(group), options.members))
             pruned = [_masks(layers, scorer(m, statistics, dense), pattern) for m in members]
             for one, other in combinations(pruned, 2):
                 pairs += 1
-                if share := _difference(one, other):
+                if one is None or other is None:
+                    invalid += one is not other
+                elif share := float((one != other).sum()) / one.numel():
                     shares.append(share)
+        rounding = sum(share < _ROUNDING for share in shares)
         valid = sum(len(group) for group in groups.values())
         print(
             f"| {text} | {valid} | {len(groups)} | {each:.1f} | "
-            f"{min(len(shared), options.groups)} | {pairs} | {len(shares)} | "
-            f"{_middle_and_largest(shares)} | {sum(share > 1e-4 for share in shares)} |",
+            f"{min(len(shared), options.groups)} | {pairs} | {pairs - invalid - len(shares)} | "
+            f"{rounding} | {invalid} | {len(shares) - rounding} | {max(shares, default=0):.1e} |",
             flush=True,
         )
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import hydra
@@ -190,6 +191,7 @@ def check_overrides(
             for singles in _variants(parsed):
                 whole, composed = _composed(command, parsed, singles, more)
                 _check_place(whole.hydra, swept)
+                _check_launcher(whole.hydra)
                 if swept and check:
                     check(composed)
     finally:
@@ -243,6 +245,15 @@ def _check_place(own: DictConfig, swept: bool) -> None:
         raise UserError(f"{place} cannot be a folder: {there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"{place} cannot be written: {there} is read-only for this user")
+
+
+def _check_launcher(own: DictConfig) -> None:
+    """Refuse a cluster that is not there: submitit would answer with a traceback."""
+    if own.runtime.choices.get("hydra/launcher") == "submitit_slurm" and not which("srun"):
+        raise UserError(
+            "hydra/launcher=submitit_slurm: there is no SLURM here (no srun): start it on a login "
+            "node, or take submitit_local"
+        )
 
 
 def _values(override: Override) -> list[str]:

@@ -53,6 +53,16 @@ def test_a_stopped_sweep_says_how_the_whole_of_it_goes_on(
     assert "resumed after candidate" in capsys.readouterr().out
 
 
+def test_a_cluster_that_is_not_there_is_said(tiny_arguments, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    monkeypatch.setattr("pruner_zero.commands.launch.which", lambda _name: None)
+    sweep = tmp_path / "sweep"
+    assert run(*quick(tiny_arguments, sweep), "seed=1,2", "hydra/launcher=submitit_slurm") == 2
+    error = capsys.readouterr().err
+    assert "there is no SLURM here" in error and error.count("\n") == 1
+    assert not sweep.exists()
+
+
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_jobs_of_one_seed_side_by_side_measure_once_and_share_the_ledger(
     tiny_arguments, tmp_path, launcher

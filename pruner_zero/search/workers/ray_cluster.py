@@ -29,6 +29,7 @@ from pruner_zero.search.workers.remote import RemoteWorker, Told
 
 _SPARE = 256 << 20  # bytes of object store beside the kit, for candidates and results
 _COLOUR = re.compile(r"\x1b\[\d*m")
+_NO_START = (OSError, RuntimeError, ValueError, exceptions.RayError)
 _LOST = (
     exceptions.RayActorError,
     exceptions.WorkerCrashedError,
@@ -151,12 +152,20 @@ def _connect(config: WorkersConfig, store: int) -> None:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if config.address is None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(address="local", include_dashboard=False, object_store_memory=store, **settings)
+        try:
+            ray.init(
+                address="local", include_dashboard=False, object_store_memory=store, **settings
+            )
+        except _NO_START as error:
+            raise UserError(
+                f"Ray cannot start on this machine ({_first_line(error)}): take workers=local, or "
+                "a cluster that runs with workers.address="
+            ) from error
         return
     check_reachable(config.address)
     try:
         ray.init(address=config.address, **settings)
-    except (ConnectionError, RuntimeError, ValueError, exceptions.RayError) as error:
+    except _NO_START as error:
         raise unreachable(config.address, _first_line(error)) from error
 
 

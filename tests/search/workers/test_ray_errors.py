@@ -13,6 +13,7 @@ pytest.importorskip("ray", reason="Ray is an extra: pip install 'pruner-zero[ray
 from ray import exceptions
 
 from pruner_zero.search.workers import ray_cluster
+from pruner_zero.search.workers.config import WorkersConfig
 
 
 def collect(monkeypatch, error: Exception):
@@ -64,6 +65,15 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
 def test_a_lost_cluster_is_one_line(monkeypatch):
     with pytest.raises(UserError, match=r"the Ray cluster is gone .*resume=auto"):
         collect(monkeypatch, exceptions.RaySystemError("GCS gone"))
+
+
+def test_a_machine_on_which_ray_cannot_start_is_one_line(monkeypatch):
+    def init(**_settings):
+        raise ValueError("not enough memory for the object store\nmore")
+
+    monkeypatch.setattr(ray_cluster.ray, "init", init)
+    with pytest.raises(UserError, match=r"^Ray cannot start .*object store\): take workers=local"):
+        ray_cluster._connect(WorkersConfig(kind="ray"), 1)
 
 
 def test_only_the_reason_of_a_long_message_is_kept():
