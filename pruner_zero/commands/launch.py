@@ -177,10 +177,11 @@ def check_overrides(
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except OverrideParseException as error:
-        key = error.override.partition("=")[0]
+        key, _, value = error.override.partition("=")
+        quoted = "['…']" if value.startswith("[") else "'…'"
         raise UserError(
             f"cannot read the override {error.override}: quote a value that holds more than plain "
-            f"letters and digits, for the shell and for Hydra: \"{key}='…'\""
+            f'letters and digits, for the shell and for Hydra: "{key}={quoted}"'
         ) from error
     if more is not None and not Path(more).is_dir():
         raise UserError(f"--config-dir {more} is no folder")

@@ -104,6 +104,7 @@ def test_a_run_that_is_not_there_is_named_with_the_nearest(tmp_path, capsys, mon
         (["model=hub"], "model=hub needs model.path=ORG/NAME"),
         (["search.variation.mutation_weights={subtre:0}"], "'subtre': did you mean 'subtree'"),
         (["resume=" + 300 * "x"], "cannot be read: File name too long"),
+        (["corpus.files=[é.txt]"], "\"corpus.files=['…']\""),
         (["scope=row,"], "cannot read the override scope=row,"),
         (["corpus.files=text.txt"], "it takes a list: corpus.files=[text.txt]"),
         (["calibration=128"], "no calibration config is called '128': choose from: full, quick"),
