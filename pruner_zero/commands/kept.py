@@ -26,11 +26,12 @@ class Kept:
         self.folder = folder
         self.log = folder / log
         self._texts: set[str] = set()
+        self._unwritten: dict[str, Any] | None = None  # settings, until something is measured
 
     def open(
         self, cfg: DictConfig, free: Collection[str], operators: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
-        """Begin the folder, or take it up.
+        """Make the folder, or take it up; files come with the first measurement.
 
         Args:
             cfg: the command's configuration.
@@ -53,7 +54,8 @@ class Kept:
             if self.folder.exists() and any(self.folder.iterdir()):
                 raise UserError(f"{self.folder} is not empty: give another output")
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.log.touch()
+            self._unwritten = settings
+            return []
         lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
         file = self.folder / "settings.json"
         if lines and file.exists():
@@ -65,7 +67,7 @@ class Kept:
                 )
         else:
             # Nothing is measured yet: a mistake in the first settings may be mended.
-            write_json(file, settings)
+            self._unwritten = settings
         write_atomic(self.log, "".join(f"{line}\n" for line in lines))
         records = [json.loads(line) for line in lines]
         self._texts = {r["corpus_sha256"] for r in records if "corpus_sha256" in r}
@@ -90,6 +92,10 @@ class Kept:
             UserError: the disk is full or cannot be written; what was there before stays.
         """
         try:
+            if self._unwritten is not None:
+                write_atomic(self.log, "")  # by which a folder without measurements is known
+                write_json(self.folder / "settings.json", self._unwritten)
+                self._unwritten = None
             append_json(self.log, record)
         except UserError as error:
             raise UserError(f"{error}; {self.how_to_go_on()}") from error

@@ -238,7 +238,8 @@ def test_ctrl_c_says_how_to_go_on(arguments, tmp_path):
         (["windows=100000"], "lower length or the number of windows"),
     ],
 )
-def test_mistakes(arguments, capsys, extra, message):
+def test_mistakes(arguments, tmp_path, capsys, extra, message):
     assert main([*arguments, *extra]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "plan").exists()
