@@ -48,7 +48,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     runs = {
         "run": [read_run(RECORDED / "discovered" / "wide_50_seed0")],
-        "older": [read_run(RECORDED / "quickstart")],
+        "older": [read_run(RECORDED / "quickstart/first")],
         "small": [read_run(write_run(folder / "small", ended=results()))],
         "sweep": sweep(folder / "sweep"),
     }

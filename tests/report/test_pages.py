@@ -114,11 +114,11 @@ def test_what_a_log_holds_cannot_break_the_page(tmp_path):
     assert page.text.count("alert(1)") >= 3  # shown, as text
 
 
-@pytest.mark.parametrize("name", ["quickstart", "discovered/wide_50_seed0"])
+@pytest.mark.parametrize("name", ["quickstart/first", "discovered/wide_50_seed0"])
 def test_recorded_runs(name):
     page = seen(read_run(RECORDED / name))
     assert page.ids >= SECTIONS
-    assert ("gaps" in page.ids) == (name == "quickstart")
+    assert ("gaps" in page.ids) == (name == "quickstart/first")
 
 
 def test_page_of_a_sweep(tmp_path):
@@ -147,7 +147,7 @@ def test_odd_values_make_no_broken_figures(tmp_path):
 
 def test_page_of_two_unlike_runs(tmp_path):
     new = read_run(write_run(tmp_path / "new"))
-    page = seen(read_run(RECORDED / "quickstart"), new)
+    page = seen(read_run(RECORDED / "quickstart/first"), new)
     assert "map" not in page.ids and {"strips", "runs", "curves", "gaps"} <= page.ids
     assert "With operators also changed" not in page.text  # they are equal here
     assert "also changed" in page.text

@@ -120,7 +120,7 @@ def test_formulas_with_unknown_words_stay_as_points_without_size(tmp_path):
 
 
 def test_recorded_run_from_before_racing_and_the_ledger():
-    run = read_run(RECORDED / "quickstart")
+    run = read_run(RECORDED / "quickstart/first")
     assert run.format == 1 and len(run.evaluations) == 97
     assert [gap for gap in run.gaps if "predates" not in gap] == []
     assert len(run.gaps) == 2
@@ -129,7 +129,7 @@ def test_recorded_run_from_before_racing_and_the_ledger():
     assert run.ranking()[0].formula == "mul(sqr(W), X)"
     # Which its own results.json did not say, but the hall of fame does.
     assert run.ranking()[0].search == pytest.approx(39.38489468)
-    counts = json.loads((RECORDED / "quickstart/results.json").read_text())["search"]
+    counts = json.loads((RECORDED / "quickstart/first/results.json").read_text())["search"]
     assert sum(e.cost > 0 for e in run.evaluations) == counts["evaluations"]
     assert sum(e.known_by == "digest" for e in run.evaluations) == 37
 
