@@ -22,6 +22,7 @@ from pruner_zero.__main__ import COMMANDS, main
 from pruner_zero.commands.launch import check_overrides, config_dir
 from pruner_zero.commands.quoting import quote_formulas
 from pruner_zero.commands.schema import register_schemas
+from pruner_zero.commands.search import check_settings
 
 from .documents import ROOT, Fence, fences
 
@@ -149,7 +150,11 @@ def test_commands_are_known(fence, capsys, own_words, tmp_path, monkeypatch):
         elif program == "pruner-zero" and rest[0] in COMMANDS and "--help" not in rest:
             if "-m" in rest:
                 register_schemas()
-                check_overrides(rest[0], [quote_formulas(w) for w in rest[1:] if w != "-m"])
+                # The reader of a command for SLURM has it.
+                monkeypatch.setattr("pruner_zero.commands.launch.which", lambda name: name)
+                check = check_settings if rest[0] == "search" else None
+                overrides = [quote_formulas(w) for w in rest[1:] if w != "-m"]
+                check_overrides(rest[0], overrides, check=check)
                 continue
             status = main([*rest, "--cfg", "job"])
             assert status == 0, f"{fence}: {words}\n{capsys.readouterr().err}"
