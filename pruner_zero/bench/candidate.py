@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,7 +16,7 @@ from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.masks import LayerMask, ScoreRoom, prune_masks
 from pruner_zero.model.perplexity import negative_log_likelihoods
 from pruner_zero.model.pruning import DenseWeights, apply_masks
-from pruner_zero.model.scoring import scorer
+from pruner_zero.model.scoring import LayerScores, scorer
 from pruner_zero.model.sparsity import SparsityPattern
 from pruner_zero.model.statistics import Statistics
 
@@ -107,12 +107,8 @@ def run_candidate(
     Raises:
         InvalidScores: the metric gives no valid scores here.
     """
-    plain = scorer(metric, subject.statistics, subject.dense)
+    score = _TimedScores(scorer(metric, subject.statistics, subject.dense), watch)
     digest = MaskDigest()
-
-    def score(layer: PrunableLayer) -> Tensor:
-        with watch.stage("score"):
-            return plain(layer)
 
     def masks() -> Iterator[LayerMask]:
         stream = prune_masks(subject.layers, score, pattern, subject.room)
@@ -128,12 +124,34 @@ def run_candidate(
     try:
         with watch.stage("apply"):
             apply_masks(masks())
+        with watch.stage("digest"):
+            identity = digest.hexdigest()
         with watch.stage("forward"):
             losses = window_losses(subject)
     finally:
         with watch.stage("restore"):
             subject.dense.restore()
-    return digest.hexdigest(), losses
+    return identity, losses
+
+
+@dataclass(frozen=True)
+class _TimedScores:
+    """Scores of layers, with the seconds that they take."""
+
+    plain: LayerScores
+    watch: Stopwatch
+
+    @property
+    def window(self) -> int:
+        return self.plain.window
+
+    def __call__(self, layer: PrunableLayer) -> Tensor:
+        with self.watch.stage("score"):
+            return self.plain(layer)
+
+    def stacked(self, layers: Sequence[PrunableLayer]) -> Tensor:
+        with self.watch.stage("score"):
+            return self.plain.stacked(layers)
 
 
 def window_losses(subject: Subject) -> Tensor:

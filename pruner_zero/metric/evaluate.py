@@ -58,7 +58,8 @@ def _value(
             return terminals[node.label]
         if node.is_constant:
             reference = next(iter(terminals.values()))
-            return torch.tensor(float(node.label), dtype=reference.dtype, device=reference.device)
+            # Filled on the device: a value copied there would wait for all that runs on it.
+            return torch.full((), float(node.label), dtype=reference.dtype, device=reference.device)
         arguments = [_value(child, terminals, known, uses, values) for child in node.children]
         result: Tensor = OPERATORS[node.label].function(*arguments)
         if uses[node] == 1:

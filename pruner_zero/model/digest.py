@@ -3,33 +3,68 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 from torch import Tensor
 
 from pruner_zero.model.layers import PrunableLayer
-from pruner_zero.model.packed import pack
+from pruner_zero.model.packed import pack, pack_together
+
+_WAITING = 1 << 26
+"""Weights whose masks wait on a GPU to be fetched at once: 64 MB of masks, 8 MB of bits."""
+_THREADS = min(8, os.cpu_count() or 1)
 
 
 class MaskDigest:
-    """Folds masks into one digest as they stream by; the order of the layers counts."""
+    """Folds masks into one digest as they stream by; the order of the layers counts.
+
+    Each layer has a digest of its own, and all of them together make the digest.
+    """
 
     def __init__(self) -> None:
-        self._hash = hashlib.blake2b(digest_size=16)
+        self._layers = hashlib.sha256()
+        self._waiting: list[tuple[str, Tensor]] = []
+        self._weights = 0
 
     def update(self, name: str, mask: Tensor) -> None:
         """Fold in one layer.
 
         Args:
             name: the layer's name.
-            mask: bool, any device.
+            mask: bool, any device; on a GPU it must not be changed before `hexdigest`.
         """
-        self._hash.update(f"{name}{tuple(mask.shape)}".encode())
-        self._hash.update(pack(mask).numpy().data)
+        if mask.device.type == "cpu":
+            self._fetch()
+            self._layers.update(_digest(name, mask, pack(mask)))
+            return
+        self._wait(name, mask)
 
     def hexdigest(self) -> str:
         """Return the digest of all masks so far, 32 hexadecimal characters."""
-        return self._hash.hexdigest()
+        self._fetch()
+        return self._layers.hexdigest()[:32]
+
+    def _wait(self, name: str, mask: Tensor) -> None:
+        self._waiting.append((name, mask))
+        self._weights += mask.numel()
+        if self._weights >= _WAITING:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        """Fetch the bits of what waits, and digest the layers side by side."""
+        if not self._waiting:
+            return
+        bits = pack_together([mask for _, mask in self._waiting])
+        layers = [(*layer, packed) for layer, packed in zip(self._waiting, bits, strict=True)]
+        # A task of several layers: to start one costs as much as to digest a small layer.
+        size = -(-len(layers) // _THREADS)
+        tasks = [layers[start : start + size] for start in range(0, len(layers), size)]
+        for digests in _threads().map(lambda task: [_digest(*layer) for layer in task], tasks):
+            self._layers.update(b"".join(digests))
+        self._waiting, self._weights = [], 0
 
 
 def mask_digest(masks: Iterable[tuple[PrunableLayer, Tensor]]) -> str:
@@ -45,3 +80,15 @@ def mask_digest(masks: Iterable[tuple[PrunableLayer, Tensor]]) -> str:
     for layer, mask in masks:
         digest.update(layer.name, mask)
     return digest.hexdigest()
+
+
+def _digest(name: str, mask: Tensor, bits: Tensor) -> bytes:
+    made = hashlib.sha256(f"{name}{tuple(mask.shape)}".encode())
+    made.update(bits.numpy().data)
+    return made.digest()
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    # Hashing releases the interpreter's lock.
+    return ThreadPoolExecutor(_THREADS, "digest")

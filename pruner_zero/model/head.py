@@ -33,6 +33,7 @@ class CausalHead:
         output: the output layer, hidden → logits.
         multiplier: factor on the logits (Cohere, Granite).
         softcap: soft cap on the logits, 0 for none (Gemma 2).
+        losses: what computes `token_losses` when it is compiled.
     """
 
     model: nn.Module
@@ -40,6 +41,7 @@ class CausalHead:
     output: nn.Module
     multiplier: float = 1.0
     softcap: float = 0.0
+    losses: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @classmethod
     def of(cls, model: nn.Module) -> CausalHead:
@@ -67,18 +69,23 @@ class CausalHead:
         return head if head._is_the_model() else cls(model, None, output)
 
     def compiled(self, backend: str | Callable[..., Any] = "inductor") -> CausalHead:
-        """Return the same head with its decoder compiled by ``torch.compile``.
+        """Return the same head, compiled by ``torch.compile``.
 
-        Weights may change in place without a new compilation, and so may the number and length of
-        windows (one window alone is compiled apart from several). The first pass takes minutes.
+        The decoder's blocks are compiled one at a time, which takes seconds where the whole takes
+        minutes, for all of them are one program. Weights may change in place without a new
+        compilation, and so may the number and length of windows (one window alone is compiled
+        apart from several).
 
         Args:
             backend: of ``torch.compile``.
         """
         if self.decoder is None:
             return self
-        compiled: Any = torch.compile(self.decoder, dynamic=True, backend=backend)
-        return replace(self, decoder=compiled)
+        from accelerate.utils import compile_regions
+
+        decoder = compile_regions(self.decoder, dynamic=True, backend=backend)
+        losses: Any = torch.compile(self._token_losses, dynamic=True, backend=backend)
+        return replace(self, decoder=decoder, losses=losses)
 
     @property
     def device(self) -> torch.device:
@@ -144,6 +151,9 @@ class CausalHead:
         Returns:
             [tokens] float32, in nats.
         """
+        return (self.losses or self._token_losses)(hidden, targets)
+
+    def _token_losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         logits = self.logits(hidden)
         return F.cross_entropy(logits, targets.to(logits.device), reduction="none")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from pruner_zero.errors import UserError
@@ -35,7 +34,7 @@ class HostedWeights(DenseWeights):
         return layer.weight.detach().to(self._hosted.device, non_blocking=True)
 
     @contextmanager
-    def pruned(self, masks: Iterable[LayerMask], mend: Mend | None = None) -> Iterator[int]:
+    def pruned(self, masks: Iterable[LayerMask], mend: Mend | None = None) -> Iterator[None]:
         """Prune the model inside a ``with`` block; see `DenseWeights.pruned`.
 
         The masks are kept as bits on the host.
@@ -45,15 +44,11 @@ class HostedWeights(DenseWeights):
         """
         if mend is not None:
             raise UserError(NO_HOST)
-        packed: dict[str, Tensor] = {}
-        count = 0
-        for layer, mask in masks:
-            packed[layer.name] = pack(mask)
-            count += int(torch.count_nonzero(mask))
+        packed = {layer.name: pack(mask) for layer, mask in masks}
         with self._hosted.masked(packed):
-            yield count
+            yield
 
-    def replaced(self, updated: Iterable[UpdatedLayer]) -> AbstractContextManager[int]:
+    def replaced(self, updated: Iterable[UpdatedLayer]) -> AbstractContextManager[None]:
         """Not here.
 
         Raises:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from pruner_zero.model.layers import PrunableLayer, check_same_layer
+from pruner_zero.model.layers import PrunableLayer
 from pruner_zero.model.radix import KthValue, kth_lowest
+from pruner_zero.model.score_stack import Score, ScoredWindow, scored_windows
 from pruner_zero.model.selection import flat_mask, nofm_mask, row_mask
 from pruner_zero.model.sparsity import NofM, SparsityPattern
 
@@ -28,7 +29,6 @@ __all__ = [
     "row_mask",
 ]
 
-Score: TypeAlias = Callable[[PrunableLayer], Tensor]
 LayerMask: TypeAlias = tuple[PrunableLayer, Tensor]
 
 
@@ -58,7 +58,7 @@ class ScoreRoom:
         self.limit = limit
         self._room = torch.empty(0)
 
-    def keep(self, layers: Sequence[PrunableLayer], scores: Iterable[Tensor]) -> list[Tensor]:
+    def keep(self, layers: Sequence[PrunableLayer], scores: Iterable[Tensor]) -> Tensor | None:
         """Copy scores in, over what was there before.
 
         Args:
@@ -66,19 +66,19 @@ class ScoreRoom:
             scores: for each layer [out, in] float32; left alone when they do not fit.
 
         Returns:
-            The kept scores, valid until the next call; empty when they do not fit.
+            The kept scores, one layer after the other, [weights], valid until the next call; None
+            when they do not fit.
         """
         sizes = [math.prod(layer.shape) for layer in layers]
         devices = {layer.weight.device for layer in layers}
         if 4 * sum(sizes) > self.limit or len(devices) > 1:
-            return []
+            return None
         if self._room.numel() < sum(sizes) or self._room.device not in devices:
             self._room = torch.empty(sum(sizes), device=devices.pop())
-        parts = self._room[: sum(sizes)].split(sizes)
-        return [
+        kept = self._room[: sum(sizes)]
+        for layer, part, values in zip(layers, kept.split(sizes), scores, strict=True):
             part.view(layer.shape).copy_(values)
-            for layer, part, values in zip(layers, parts, scores, strict=True)
-        ]
+        return kept
 
 
 def prune_masks(
@@ -106,8 +106,8 @@ def prune_masks(
     """
     pattern.check(layers)
     if isinstance(pattern, NofM) or pattern.scope in ("row", "layer"):
-        for layer in layers:
-            yield layer, layer_mask(_checked(layer, score), pattern)
+        for window in _checked(layers, score):
+            yield from window.each(lambda scores: stack_mask(scores, pattern))
     elif pattern.scope == "block":
         for _, block in groupby(layers, key=lambda layer: layer.block):
             yield from _joint_masks(list(block), score, pattern.ratio, room)
@@ -128,12 +128,30 @@ def layer_mask(scores: Tensor, pattern: SparsityPattern) -> Tensor:
     Raises:
         ValueError: the scope is wider than a layer.
     """
+    return stack_mask(scores.unsqueeze(0), pattern)[0]
+
+
+def stack_mask(scores: Tensor, pattern: SparsityPattern) -> Tensor:
+    """Make the masks of several layers of one shape, each on its own.
+
+    Args:
+        scores: [n, out, in] float32, finite.
+        pattern: see `layer_mask`.
+
+    Returns:
+        Bool masks [n, out, in].
+
+    Raises:
+        ValueError: the scope is wider than a layer.
+    """
     if isinstance(pattern, NofM):
-        return nofm_mask(scores, pattern.n, pattern.m)
+        return nofm_mask(scores.flatten(0, 1), pattern.n, pattern.m).view(scores.shape)
     if pattern.scope == "row":
-        return row_mask(scores, int(scores.shape[1] * pattern.ratio))
+        k = int(scores.shape[2] * pattern.ratio)
+        return row_mask(scores.flatten(0, 1), k).view(scores.shape)
     if pattern.scope == "layer":
-        return flat_mask(scores, int(scores.numel() * pattern.ratio))
+        k = int(scores[0].numel() * pattern.ratio)
+        return row_mask(scores.flatten(1), k).view(scores.shape)
     raise ValueError(f"scope '{pattern.scope}' is wider than one layer: use prune_masks")
 
 
@@ -147,36 +165,63 @@ def check_scores(name: str, scores: Tensor) -> None:
     Raises:
         InvalidScores: NaN or infinite values, or one value for every weight of the layer.
     """
-    low, high = (float(bound) for bound in torch.aminmax(scores))
+    low, high = _bounds(scores.unsqueeze(0))[0].tolist()
+    _check_bounds(name, low, high, scores.numel())
+
+
+def _check_bounds(name: str, low: float, high: float, count: int) -> None:
     if math.isnan(low) or math.isnan(high):
         raise InvalidScores(name, "NaN")
     if math.isinf(low) or math.isinf(high):
         raise InvalidScores(name, "Inf")
-    if low == high and scores.numel() > 1:
+    if low == high and count > 1:
         raise InvalidScores(name, "constant")
 
 
-def _checked(layer: PrunableLayer, score: Score) -> Tensor:
-    scores = score(layer).detach().float()
-    check_same_layer(layer, scores, "score")
-    check_scores(layer.name, scores)
-    return scores
+def _bounds(scores: Tensor) -> Tensor:
+    """Lowest and highest score of each layer of a stack, [n, 2]; NaN where any is NaN."""
+    if len(scores) == 1:  # the CPU is far faster without a dimension
+        return torch.stack(torch.aminmax(scores)).unsqueeze(0)
+    return torch.stack(torch.aminmax(scores.flatten(1), dim=1), dim=1)
+
+
+def _checked(layers: Sequence[PrunableLayer], score: Score) -> Iterator[ScoredWindow]:
+    """Score layers and check the scores, with one wait for the device per window."""
+    for window in scored_windows(layers, score):
+        bounds = torch.cat([_bounds(scores) for _, scores in window.stacks]).tolist()
+        stacked = (layer for group, _ in window.stacks for layer in group)
+        found = dict(zip(stacked, bounds, strict=True))
+        for layer in window.layers:
+            low, high = found[layer]
+            _check_bounds(layer.name, low, high, math.prod(layer.shape))
+        yield window
 
 
 def _joint_masks(
     layers: Sequence[PrunableLayer], score: Score, ratio: float, room: ScoreRoom | None
 ) -> Iterator[LayerMask]:
     """Masks of layers whose weights all compete, exact in number."""
-    k = int(sum(math.prod(layer.shape) for layer in layers) * ratio)
+    sizes = [math.prod(layer.shape) for layer in layers]
+    k = int(sum(sizes) * ratio)
+
+    def scored() -> Iterator[Tensor]:
+        return (scores for window in _checked(layers, score) for _, scores in window.each())
+
     if k == 0:
-        for layer in layers:
-            yield layer, torch.zeros_like(_checked(layer, score), dtype=torch.bool)
+        for layer, scores in zip(layers, scored(), strict=True):
+            yield layer, torch.zeros_like(scores, dtype=torch.bool)
         return
-    scores_of = (_checked(layer, score) for layer in layers)
-    held = room.keep(layers, scores_of) if room else None
+    held = room.keep(layers, scored()) if room else None
+    if held is not None and held.is_cuda:
+        for layer, mask in zip(layers, flat_mask(held, k).split(sizes), strict=True):
+            yield layer, mask.view(layer.shape)
+        return
 
     def stream() -> Iterable[Tensor]:
-        return held or (_checked(layer, score) for layer in layers)
+        if held is None:
+            return scored()
+        parts = zip(layers, held.split(sizes), strict=True)
+        return (part.view(layer.shape) for layer, part in parts)
 
     kth: KthValue = kth_lowest(stream, k)
     places = k - kth.below

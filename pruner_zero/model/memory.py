@@ -42,6 +42,7 @@ class Workload:
         checkpointing: the backward pass recomputes blocks instead of keeping their activations.
         score_memory: bytes in which scores that compete over a block or the model may be kept.
         update: a resident model keeps the factor of each layer's Hessian for the OBS update.
+        together: most weights of a resident model that are scored at once.
     """
 
     window: int = 2048
@@ -55,6 +56,7 @@ class Workload:
     checkpointing: bool = False
     score_memory: int = 0
     update: bool = False
+    together: int = 0
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,8 @@ def _scoring(shapes: Shapes, work: Workload, memory: str) -> dict[str, int]:
         parts["statistics"] = _statistics(shapes, work, shapes.prunable)
     parts |= _kept_scores(shapes, work)
     parts |= _factors(shapes, work, memory)
-    parts["scores"] = _SCORE_BYTES * shapes.layer + _HISTOGRAM_BYTES
+    together = 0 if memory == "blockwise" else min(work.together, shapes.prunable)
+    parts["scores"] = _SCORE_BYTES * max(shapes.layer, together) + _HISTOGRAM_BYTES
     if work.update:
         parts["update"] = _UPDATE_BYTES * shapes.layer
     return parts

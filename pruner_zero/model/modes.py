@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruner_zero.model.layers import PrunableLayer
 
@@ -60,7 +61,11 @@ def measuring(
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Make fused attention's backward pass repeatable on CUDA; nothing changes on the CPU."""
+    """Make fused attention's backward pass repeatable on CUDA; nothing changes on the CPU.
+
+    Of the fused kernels flash attention alone does what is asked here: cuDNN's and the
+    memory-efficient one only warn.
+    """
     if not torch.cuda.is_available():
         yield
         return
@@ -68,6 +73,7 @@ def _deterministic() -> Iterator[None]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        yield
+        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+            yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pruner_zero.model.layers import PrunableLayer
 
 _BITS = (128, 64, 32, 16, 8, 4, 2, 1)  # the order of numpy.packbits
+_GATHER = 0x8040201008040201 - (1 << 64)  # as a signed integer
 
 
 def pack(mask: Tensor) -> Tensor:
@@ -25,10 +27,29 @@ def pack(mask: Tensor) -> Tensor:
     """
     if mask.device.type == "cpu":
         return torch.from_numpy(np.packbits(mask.numpy()))
-    # Packing on the device moves an eighth of the bytes.
-    flat = torch.nn.functional.pad(mask.reshape(-1).to(torch.uint8), (0, -mask.numel() % 8))
-    weights = torch.tensor(_BITS, dtype=torch.uint8, device=mask.device)
-    return (flat.view(-1, 8) * weights).sum(dim=1, dtype=torch.uint8).cpu()
+    return pack_together([mask])[0]
+
+
+def pack_together(masks: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Pack masks of one device there, an eighth of the bytes, and fetch them all at once.
+
+    Args:
+        masks: bool, of any shapes.
+
+    Returns:
+        Each packed, see `pack`.
+    """
+    flat = [_whole_bytes(mask.reshape(-1)) for mask in masks]
+    # Eight bytes of 0 or 1 are one integer; the product moves the first to the highest bit of its
+    # top byte, the last to the lowest, and no two of its terms meet in one bit.
+    eights = torch.cat(flat).view(torch.int64)
+    bits = ((eights * _GATHER) >> 56).to(torch.uint8).cpu()
+    return bits.split([len(piece) // 8 for piece in flat])
+
+
+def _whole_bytes(flat: Tensor) -> Tensor:
+    missing = -len(flat) % 8
+    return F.pad(flat, (0, missing)) if missing else flat
 
 
 def unpack(packed: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -16,7 +16,8 @@ from pruner_zero.model.modes import evaluation_mode
 
 _ABSURD = 1000.0
 _SMALL_CHUNK = 128
-_CUDA_TOKENS_PER_BATCH = 16384
+_CUDA_TOKENS = 16384
+_LARGE_CUDA = 40 << 30  # bytes; with more, twice as many tokens are no risk
 Progress = Callable[[int, int], None]
 
 
@@ -35,7 +36,7 @@ def perplexity(
         model: the model; its mode and weights are left as they are.
         ids: [N, L] int64. Longer rows than ``window`` are cut into windows that share no token.
         window: most tokens per forward pass; a window of w tokens predicts w − 1.
-        batch: windows per forward pass; by default 1 on the CPU and about 16 k tokens on CUDA.
+        batch: windows per forward pass; see `default_batch`.
         chunk: tokens whose logits exist at once; by default by the device.
         progress: called with (windows done, windows).
         head: ``CausalHead.of(model)``, to save its check when calling often.
@@ -120,8 +121,11 @@ def negative_log_likelihoods(
 
 
 def default_batch(device: torch.device, window: int) -> int:
-    """Windows per forward pass: one on the CPU, about 16 k tokens on CUDA."""
-    return max(1, _CUDA_TOKENS_PER_BATCH // window) if device.type == "cuda" else 1
+    """Windows per forward pass: one on the CPU, 16 k tokens on CUDA, 32 k on a large device."""
+    if device.type != "cuda":
+        return 1
+    large = torch.cuda.get_device_properties(device).total_memory > _LARGE_CUDA
+    return max(1, _CUDA_TOKENS * (1 + large) // window)
 
 
 def check_dense(value: float) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from pruner_zero.errors import OutOfDeviceMemory, UserError, suggest
 from pruner_zero.model.head import chunk_tokens
 from pruner_zero.model.hosted import HostedBlocks, hosted_blocks
 from pruner_zero.model.memory import MARGIN, Need, Shapes, Workload, free_memory, predict
+from pruner_zero.model.score_stack import CUDA_WINDOW
 
 MEMORY = ("auto", "resident", "blockwise")
 Result = TypeVar("Result")
@@ -53,6 +55,7 @@ def choose_memory(
     """
     check_memory(memory)
     shapes = Shapes.of(model)
+    work = replace(work, together=CUDA_WINDOW if device.type == "cuda" else 0)
     chunk = chunk_tokens(device, shapes.vocabulary)
     free = free_memory(device)
     if device.type == "cpu" and next(model.parameters()).device.type == "cpu":

@@ -21,30 +21,20 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @torch.no_grad()
-def apply_masks(masks: Iterable[LayerMask]) -> int:
+def apply_masks(masks: Iterable[LayerMask]) -> None:
     """Set masked weights to zero, for good.
 
     Args:
         masks: layers and bool masks [out, in], True where pruned.
-
-    Returns:
-        Number of weights set to zero.
     """
-    count = 0
     for layer, mask in masks:
-        mask = mask.to(layer.weight.device)
-        zero_weights(layer.weight.detach(), mask)
-        count += int(torch.count_nonzero(mask))
-    return count
+        zero_weights(layer.weight.detach(), mask.to(layer.weight.device))
 
 
 @torch.no_grad()
-def _replace(updated: Iterable[UpdatedLayer]) -> int:
-    count = 0
-    for layer, mask, weight in updated:
+def _replace(updated: Iterable[UpdatedLayer]) -> None:
+    for layer, _, weight in updated:
         layer.weight.copy_(weight)
-        count += int(torch.count_nonzero(mask))
-    return count
 
 
 def zero_weights(weight: Tensor, mask: Tensor) -> None:
@@ -85,9 +75,13 @@ class DenseWeights:
         """The dense weight of a layer, [out, in], whatever the model holds at the moment."""
         return self._dense[layer.name]
 
+    def resident_on(self, kind: str) -> bool:
+        """Whether all dense weights are held on a kind of device, such as ``"cuda"``."""
+        return bool(self._dense) and all(w.device.type == kind for w in self._dense.values())
+
     def pruned(
         self, masks: Iterable[LayerMask], mend: Mend | None = None
-    ) -> AbstractContextManager[int]:
+    ) -> AbstractContextManager[None]:
         """Prune the model inside a ``with`` block.
 
         The dense weights are back after it bit for bit, also when the block, or making the masks,
@@ -96,9 +90,6 @@ class DenseWeights:
         Args:
             masks: layers and bool masks [out, in]; may be a stream that is scored as it goes.
             mend: updates the weights that remain; None leaves them as they are.
-
-        Returns:
-            A context that gives the number of weights set to zero.
         """
         if mend is None:
             return self._borrowed(masks, apply_masks)
@@ -106,21 +97,18 @@ class DenseWeights:
             (layer, mask, mend(layer, self.weight(layer), mask)) for layer, mask in masks
         )
 
-    def replaced(self, updated: Iterable[UpdatedLayer]) -> AbstractContextManager[int]:
+    def replaced(self, updated: Iterable[UpdatedLayer]) -> AbstractContextManager[None]:
         """As `pruned`, with the weights that take the place of the dense ones.
 
         Args:
             updated: layers, bool masks [out, in] and weights [out, in]; may be a stream.
-
-        Returns:
-            A context that gives the number of weights set to zero.
         """
         return self._borrowed(updated, _replace)
 
     @contextmanager
     def _borrowed(
-        self, stream: Iterable[_Item], change: Callable[[Iterable[_Item]], int]
-    ) -> Iterator[int]:
+        self, stream: Iterable[_Item], change: Callable[[Iterable[_Item]], None]
+    ) -> Iterator[None]:
         """Change the layers that begin the stream's items; they are dense again afterwards."""
         touched: list[PrunableLayer] = []
 
@@ -130,7 +118,8 @@ class DenseWeights:
                 yield item
 
         try:
-            yield change(noted())
+            change(noted())
+            yield
         finally:
             self.restore(touched)
 
@@ -153,5 +142,8 @@ class DenseWeights:
         Args:
             layers: which layers; all by default.
         """
-        for layer in self.layers if layers is None else layers:
-            layer.weight.copy_(self._dense[layer.name])
+        chosen = self.layers if layers is None else tuple(layers)
+        if chosen:
+            torch._foreach_copy_(
+                [layer.weight for layer in chosen], [self._dense[layer.name] for layer in chosen]
+            )

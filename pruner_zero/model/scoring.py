@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -10,8 +12,8 @@ from torch import Tensor
 from pruner_zero.errors import UserError
 from pruner_zero.metric import TERMINALS
 from pruner_zero.model.layers import PrunableLayer
-from pruner_zero.model.masks import Score
 from pruner_zero.model.pruning import DenseWeights
+from pruner_zero.model.score_stack import CUDA_WINDOW
 from pruner_zero.model.statistics import Statistics
 
 
@@ -26,7 +28,9 @@ class Scoring(Protocol):
         """Score per weight, [out, in] float32, from W [out, in] and what else is read, by name."""
 
 
-def scorer(metric: Scoring, statistics: Statistics, dense: DenseWeights | None = None) -> Score:
+def scorer(
+    metric: Scoring, statistics: Statistics, dense: DenseWeights | None = None
+) -> LayerScores:
     """Bind a metric to a model's statistics.
 
     ``W`` is the absolute weight in float32, as in the public code. A terminal that the metric does
@@ -45,13 +49,45 @@ def scorer(metric: Scoring, statistics: Statistics, dense: DenseWeights | None =
             another model (missing layer, other shape).
     """
     check_measured(metric, statistics)
+    return LayerScores(metric, statistics, dense)
 
-    def score(layer: PrunableLayer) -> Tensor:
-        weight = dense.weight(layer) if dense else layer.weight.detach()
-        W = weight.float().abs()
-        return metric.score(W, **terminals_of(metric, statistics, layer, W.device))
 
-    return score
+@dataclass(frozen=True)
+class LayerScores:
+    """A metric on a model's layers, see `scorer`; a `score_stack.StackedScore`."""
+
+    metric: Scoring
+    statistics: Statistics
+    dense: DenseWeights | None
+
+    @property
+    def window(self) -> int:
+        """See `StackedScore`. Weights that visit the device one at a time are scored so too."""
+        on_device = self.dense is not None and self.dense.resident_on("cuda")
+        return CUDA_WINDOW if on_device else 0
+
+    def __call__(self, layer: PrunableLayer) -> Tensor:
+        """Scores of one layer, [out, in]."""
+        W = self._weight(layer).float().abs()
+        others = terminals_of(self.metric, self.statistics, layer, W.device)
+        return self.metric.score(W, **others)
+
+    def stacked(self, layers: Sequence[PrunableLayer]) -> Tensor:
+        """Scores of n layers of one shape, [n, out, in], each computed as if it were alone."""
+        W = torch.stack([self._weight(layer) for layer in layers]).float().abs()
+        measured = [terminals_of(self.metric, self.statistics, layer, W.device) for layer in layers]
+        others = {name: torch.stack([each[name] for each in measured]) for name in measured[0]}
+        try:
+            return torch.vmap(lambda W, others: self.metric.score(W, **others))(W, others)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise
+        except Exception:
+            # An operator of the user's may do what is not possible on many tensors at once, such
+            # as looking at a value. What is wrong with it in any case shows here.
+            return torch.stack([self(layer) for layer in layers])
+
+    def _weight(self, layer: PrunableLayer) -> Tensor:
+        return self.dense.weight(layer) if self.dense else layer.weight.detach()
 
 
 def check_measured(metric: Scoring, statistics: Statistics) -> None:

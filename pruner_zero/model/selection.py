@@ -13,12 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pruner_zero.model.sample_select import kth_by_sample
 from pruner_zero.model.triton_selection import (
+    WIDEST_ROW,
     takes_groups,
     takes_rows,
     triton_nofm_mask,
     triton_row_mask,
 )
+
+_SAMPLED = 1 << 23
 
 
 def row_mask(scores: Tensor, k: int) -> Tensor:
@@ -102,7 +106,15 @@ def _kth_per_row(scores: Tensor, k: int) -> Tensor:
         # numpy's vectorised quickselect takes 3 ms where torch.kthvalue takes 14 and a sort 28.
         partitioned = np.partition(scores.detach().numpy(), k - 1, axis=1)
         return torch.from_numpy(partitioned[:, k - 1 : k].copy())
-    return torch.kthvalue(scores, k, dim=1, keepdim=True).values
+    if scores.shape[1] <= WIDEST_ROW:
+        return torch.kthvalue(scores, k, dim=1, keepdim=True).values
+    # One program per row, as torch.kthvalue has, leaves a GPU idle.
+    if scores.numel() >= _SAMPLED and len(scores) == 1:
+        return kth_by_sample(scores[0], k).view(1, 1)
+    above = scores.shape[1] - k + 1
+    if k <= above:
+        return scores.topk(k, dim=1, largest=False, sorted=False).values.amax(1, keepdim=True)
+    return scores.topk(above, dim=1, sorted=False).values.amin(1, keepdim=True)
 
 
 def _nth_per_group(groups: Tensor, n: int) -> Tensor:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from pruner_zero.metric import Metric
 from pruner_zero.search.algorithms import SearchAlgorithm
 from pruner_zero.search.flight import Flight, Flying
-from pruner_zero.search.individual import Candidate, FitnessResult
+from pruner_zero.search.individual import Candidate, FitnessResult, Ranked
 from pruner_zero.search.racing import Rival
 from pruner_zero.search.run_folder import RunFolder
 
@@ -180,6 +180,7 @@ def run_search(
             return f"no better metric in {config.stagnation} candidates"
         return ""
 
+    written: Sequence[Ranked] | None = None
     try:
         for flying in flight:
             launch(flying)
@@ -196,7 +197,9 @@ def run_search(
                 folder.append(
                     candidate.record(result), {**algorithm.state(), "flight": flight.state()}
                 )
-                folder.write_ranking(algorithm.ranking())
+                if (ranking := algorithm.ranking()) != written:  # few candidates change it
+                    folder.write_ranking(ranking)
+                    written = ranking
             if observer:
                 observer(algorithm, candidate, result, progress)
         progress.stopped = reason

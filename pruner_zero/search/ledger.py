@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from pruner_zero.errors import UserError
 
-VERSION = 1
+VERSION = 2
 _MAGIC = b"SQLite format 3\0"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS contexts (

@@ -8,11 +8,14 @@ a local optimiser fill the population and the hall of fame with near copies.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from pruner_zero.search.constants import is_number
 from pruner_zero.search.individual import Individual
 
 _NUMBER = "number"
+Idea: TypeAlias = tuple[str | None, ...] | None
+"""Scope and words of a formula with all numbers alike; None for a formula without numbers."""
 
 
 def same_masks(one: Individual, other: Individual) -> bool:
@@ -22,7 +25,7 @@ def same_masks(one: Individual, other: Individual) -> bool:
 
 def same_family(one: Individual, other: Individual) -> bool:
     """Whether both are one formula in one scope, with other numbers in it."""
-    return one.scope == other.scope and _idea(one) == _idea(other) is not None
+    return _idea(one) == _idea(other) is not None
 
 
 def are_twins(one: Individual, other: Individual) -> bool:
@@ -40,19 +43,23 @@ def merit(member: Individual) -> tuple[bool, tuple[float, ...], int, int]:
 
 def without_twins(members: Iterable[Individual]) -> list[Individual]:
     """Keep one individual of all that are twins, in the place of the first."""
-    kept: list[Individual] = []
+    kept: list[tuple[Individual, Idea]] = []
     for member in members:
-        twins = [place for place, other in enumerate(kept) if are_twins(other, member)]
+        idea = _idea(member)  # once per member: every pair is compared
+        twins = [
+            place
+            for place, (other, others) in enumerate(kept)
+            if same_masks(other, member) or others == idea is not None
+        ]
         if not twins:
-            kept.append(member)
-        elif all(merit(member) < merit(kept[place]) for place in twins):
-            kept[twins[0]] = member
+            kept.append((member, idea))
+        elif all(merit(member) < merit(kept[place][0]) for place in twins):
+            kept[twins[0]] = member, idea
             for place in reversed(twins[1:]):
                 del kept[place]
-    return kept
+    return [member for member, _ in kept]
 
 
-def _idea(individual: Individual) -> tuple[str, ...] | None:
-    """The words of a formula with all numbers alike; None for a formula without numbers."""
+def _idea(individual: Individual) -> Idea:
     words = tuple(_NUMBER if is_number(node) else node.name for node in individual)
-    return words if _NUMBER in words else None
+    return (individual.scope, *words) if _NUMBER in words else None

@@ -194,7 +194,7 @@ class FitnessWorker:
         mend: ObsUpdate | None,
         note: Callable[[str, Tensor], None] = lambda *_: None,
         wanted: Callable[[], bool] = lambda: True,
-    ) -> AbstractContextManager[int]:
+    ) -> AbstractContextManager[None]:
         """The model pruned by a metric inside a ``with`` block.
 
         Args:

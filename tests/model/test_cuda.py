@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pruner_zero.metric import Metric
 from pruner_zero.model.digest import mask_digest
 from pruner_zero.model.layers import prunable_layers
-from pruner_zero.model.masks import prune_masks
+from pruner_zero.model.masks import ScoreRoom, prune_masks
 from pruner_zero.model.perplexity import perplexity
 from pruner_zero.model.prune import prune
+from pruner_zero.model.pruning import DenseWeights
+from pruner_zero.model.scoring import scorer
 from pruner_zero.model.semi_structured import accelerate, check_layers, tokens_per_second
 from pruner_zero.model.sparsity import NofM, Unstructured
 from pruner_zero.model.statistics import measure_statistics
@@ -44,6 +47,42 @@ def test_statistics_repeat_and_agree_with_the_cpu(ids):
         assert value.equal(second.G[name])
         assert torch.allclose(value.cpu(), expected.G[name], rtol=1e-3, atol=1e-4)
     assert perplexity(model, ids) == pytest.approx(perplexity(tiny_llama(), ids), rel=1e-4)
+
+
+def test_gradients_through_fused_attention_repeat():
+    model = tiny_llama(hidden_size=256, intermediate_size=256, max_position_embeddings=512)
+    model = model.to("cuda", torch.bfloat16)  # heads of 64, which every fused kernel takes
+    ids = torch.randint(0, 61, (4, 512), generator=torch.Generator().manual_seed(2))
+    first = measure_statistics(model, ids)
+    for _ in range(3):
+        again = measure_statistics(model, ids)
+        assert all(value.equal(first.G[name]) for name, value in again.G.items())
+
+
+@pytest.mark.parametrize("scope", ["row", "layer", "block", "model"])
+def test_long_rows_and_ties(scope):
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(300, 1200, generator=generator).half().float() for _ in range(26)]
+    layers = [linear_layer(tensor, f"l{i}", block=i // 2) for i, tensor in enumerate(tensors)]
+    room = ScoreRoom(1 << 30)
+    digests = []
+    for where in ("cpu", "cuda"):
+        for layer in layers:
+            layer.module.to(where)
+        masks = prune_masks(layers, lambda x: x.weight, Unstructured(0.47, scope), room)
+        digests.append(mask_digest(masks))
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("name", ["pruner-zero", "gblm", "ria"])
+@pytest.mark.parametrize("pattern", [*SCOPES, NofM(2, 4)])
+def test_layers_scored_together_have_the_masks_of_layers_alone(ids, name, pattern):
+    model = tiny_llama(hidden_size=64, intermediate_size=96, num_hidden_layers=4).cuda()
+    layers = prunable_layers(model)
+    score = scorer(Metric.named(name), measure_statistics(model, ids), DenseWeights(layers))
+    assert score.window
+    together = mask_digest(prune_masks(layers, score, pattern))
+    assert together == mask_digest(prune_masks(layers, lambda layer: score(layer), pattern))
 
 
 @pytest.mark.parametrize("method", ["wanda", "sparsegpt"])

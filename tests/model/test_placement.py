@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from pruner_zero.model import placement
 from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.memory import MARGIN, Shapes, Workload, predict
 from pruner_zero.model.placement import choose_memory, place
+from pruner_zero.model.score_stack import CUDA_WINDOW
 
 from .conftest import tiny_llama
 
@@ -28,10 +31,14 @@ def choose(monkeypatch):
     return chosen
 
 
+def predicted(work):
+    shapes = Shapes.of(tiny_llama(num_hidden_layers=8))
+    return {m: predict(shapes, work, m, 1 << 22) for m in ("resident", "blockwise")}
+
+
 @pytest.fixture
 def needs():
-    shapes = Shapes.of(tiny_llama(num_hidden_layers=8))
-    return {m: predict(shapes, WORK, m, 1 << 22) for m in ("resident", "blockwise")}
+    return predicted(replace(WORK, together=CUDA_WINDOW))
 
 
 def test_auto_takes_what_fits(choose, needs):
@@ -60,7 +67,8 @@ def test_weights_that_cannot_fit_are_refused_with_the_other_choice(choose, needs
         choose("blokwise", 1e9)
 
 
-def test_on_the_cpu_both_parts_are_in_one_memory(choose, needs):
+def test_on_the_cpu_both_parts_are_in_one_memory(choose):
+    needs = predicted(WORK)
     weights = Shapes.of(tiny_llama(num_hidden_layers=8)).weights  # in memory already
     together = (needs["blockwise"].device + needs["blockwise"].host) * MARGIN - weights
     resident = needs["resident"].device * MARGIN - weights

@@ -35,7 +35,8 @@ def test_dense_weights_come_back(tiny, ids, pattern):
     layers = prunable_layers(tiny)
     dense = DenseWeights(layers)
     score = scorer(WeightTimesGradient(), measure_statistics(tiny, ids), dense)
-    with dense.pruned(prune_masks(layers, score, pattern)) as count:
+    count = sum(int(mask.sum()) for _, mask in prune_masks(layers, score, pattern))
+    with dense.pruned(prune_masks(layers, score, pattern)):
         zeros = sum(int((layer.weight == 0).sum()) for layer in layers)
         assert zeros == count > 0
         assert not unchanged(tiny, before)
@@ -92,8 +93,7 @@ def test_zeroed_weights_have_the_bits_of_zero_and_the_rest_keep_theirs(dtype):
 
 def test_apply_masks_stays(tiny):
     layers = prunable_layers(tiny)
-    count = apply_masks(prune_masks(layers, lambda x: x.weight.abs(), NofM(2, 4)))
-    assert count == sum(layer.weight.numel() for layer in layers) // 2
+    apply_masks(prune_masks(layers, lambda x: x.weight.abs(), NofM(2, 4)))
     assert all(int((layer.weight == 0).sum()) * 2 == layer.weight.numel() for layer in layers)
 
 
