@@ -2,20 +2,35 @@
 # A short visit to a machine with a GPU: CUDA tests, benchmarks and real searches, in under ten
 # minutes, without a network when it runs from the kit of `make bundle`.
 #
-#   benchmarks/gpu_session.sh [--cpu-rehearsal] [RESULTS_FOLDER]
+#   benchmarks/gpu_session.sh [--cpu-rehearsal] [--steps NAME,NAME] [RESULTS_FOLDER]
 #
 # --cpu-rehearsal  the same steps on the CPU in about two minutes: one benchmark of SmolLM2 on little
 #                  text, the rest on a tiny random model
+# --steps          some of cuda_tests, bench_smollm2, bench_7b, bench_7b_341k, search_50, search_24;
+#                  a visit may come in parts, each adding its steps to the same folder
 # PYTHON           interpreter (default python3); it has torch, unless the kit brings it
 set -uo pipefail
-rehearsal=
-[ "${1:-}" = "--cpu-rehearsal" ] && { rehearsal=yes; shift; }
-if [ "${1:-}" = "-h" ] || [ "${1:-}" = "--help" ]; then sed -n '2,9s/^# \?//p' "$0"; exit 0; fi
+names="cuda_tests bench_smollm2 bench_7b bench_7b_341k search_50 search_24"
+rehearsal='' chosen=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --cpu-rehearsal) rehearsal=yes; shift ;;
+        --steps) chosen=${2:-}; shift $(($# < 2 ? $# : 2)); [ -n "$chosen" ] || chosen=none ;;
+        -h | --help) sed -n '2,12s/^# \?//p' "$0"; exit 0 ;;
+        *) break ;;
+    esac
+done
+for name in ${chosen//,/ }; do
+    case " $names " in *" $name "*) ;; *) echo "error: no step is called '$name': choose from $names" >&2; exit 2 ;; esac
+done
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 kit=$(dirname "$source_dir")
 results=${1:-$PWD/gpu_results_$(date -u +%Y-%m-%d_%H-%M-%S)}
 python=${PYTHON:-python3}
-if [ -e "$results/summary.txt" ]; then echo "error: $results already holds results: give another folder" >&2; exit 2; fi
+taken=
+for name in ${chosen//,/ }; do [ -e "$results/$name.log" ] && taken=yes; done
+[ -z "$chosen" ] && [ -e "$results/summary.txt" ] && taken=yes
+if [ -n "$taken" ]; then echo "error: $results already holds results: give another folder" >&2; exit 2; fi
 mkdir -p "$results" && results=$(cd "$results" && pwd) || exit 2
 cd "$source_dir" || exit 2
 
@@ -41,6 +56,7 @@ fi
 failed=0
 step() { # step NAME SECONDS COMMAND...: run with a limit, keep the output, note how it ended
     local name=$1 limit=$2 start=$SECONDS status; shift 2
+    case ",${chosen:-$name}," in *",$name,"*) ;; *) return ;; esac
     echo "== $name"
     echo "$ $*" >"$results/$name.log"
     timeout --signal=INT --kill-after=10 "$limit" "$@" >>"$results/$name.log" 2>&1
@@ -68,15 +84,25 @@ if [ -n "$rehearsal" ]; then
     step bench_7b_341k 40 $(pz) bench $small windows=4 length=64 public=false "metrics=[wanda]" "sparsity=[0.5]" repeats=1 output="$results/bench_7b_341k"
     search="device=cpu experiment=tiny ledger=off search.population_size=6 search.generations=2"
     step search_50 40 $(pz) search $search sparsity=0.5 hydra.run.dir="$results/search_50"
-    step search_24 40 $(pz) search $search sparsity=2:4 hydra.run.dir="$results/search_24"
+    step search_24 40 $(pz) search $search sparsity=2:4 "test.baselines=[wanda,pruner-zero]" hydra.run.dir="$results/search_24"
 else
-    step cuda_tests 100 "$python" -m pytest -m cuda -rs tests/model tests/search
-    step bench_smollm2 80 $(pz) bench device=cuda windows=16 output="$results/bench_smollm2"
-    step bench_7b 90 $(pz) bench device=cuda model=random-llama-7b windows=16 public=false "metrics=[wanda,pruner-zero]" output="$results/bench_7b"
-    step bench_7b_341k 90 $(pz) bench device=cuda model=random-llama-7b windows=167 public=false "metrics=[wanda]" "sparsity=[0.5]" repeats=1 output="$results/bench_7b_341k"
-    search="device=cuda ledger=off fitness=full search.population_size=100 search.generations=40 search.minutes=1.3"
-    step search_50 115 $(pz) search $search sparsity=0.5 hydra.run.dir="$results/search_50"
-    step search_24 115 $(pz) search $search sparsity=2:4 hydra.run.dir="$results/search_24"
+    big="device=cuda compile=true"
+    step cuda_tests 60 "$python" -m pytest -m cuda -rs tests/model tests/search
+    step bench_smollm2 90 $(pz) bench $big windows=16 "metrics=[wanda,pruner-zero,gblm,'mul(W,sqrt(G))@model']" output="$results/bench_smollm2"
+    step bench_7b 90 $(pz) bench $big model=random-llama-7b windows=16 public=false "metrics=[wanda,pruner-zero]" repeats=2 output="$results/bench_7b"
+    step bench_7b_341k 90 $(pz) bench $big model=random-llama-7b windows=167 public=false "metrics=[wanda]" "sparsity=[0.5]" repeats=1 output="$results/bench_7b_341k"
+    # The wide space; every comparison scope at 50 %, where N:M has its groups.
+    search="device=cuda ledger=off fitness=full fitness.compile=true operators=wide terminals=wide"
+    search+=" search.population_size=100 search.generations=1000 search.minutes=1.1"
+    search+=" search.constants=[0.5,2] search.tune.share=0.2 search.crossover_probability=0.5"
+    search+=" search.mutation_probability=0.8 fitness.racing.place=3 fitness.racing.margin=0.15"
+    search+=" calibration.sequences=32 validation.windows=8 validation.length=1024"
+    search+=" test.windows=8 test.length=1024"
+    # One window alone would be compiled apart from several.
+    search+=" fitness.racing.rungs=[2,4,8,16]"
+    scoped="search.seeds=[wanda@all,gradient@all,pruner-zero@all] search.scopes=[row,layer,block,model]"
+    step search_50 135 $(pz) search $search $scoped sparsity=0.5 hydra.run.dir="$results/search_50"
+    step search_24 135 $(pz) search $search "search.seeds=[wanda,gradient,gblm,ria,pruner-zero]" sparsity=2:4 "test.baselines=[wanda,pruner-zero]" hydra.run.dir="$results/search_24"
 fi
 echo "all steps: $SECONDS s" | tee -a "$results/summary.txt"
 echo "results in $results; copy the folder into experiments/gpu/ and commit it"

@@ -65,7 +65,7 @@ def session(tmp_path):
 
 def test_help_is_the_usage_alone(session):
     printed = session.run("--help").stdout
-    assert "gpu_session.sh [--cpu-rehearsal] [RESULTS_FOLDER]" in printed
+    assert "gpu_session.sh [--cpu-rehearsal] [--steps NAME,NAME] [RESULTS_FOLDER]" in printed
     assert "PYTHON " in printed and "pipefail" not in printed
     assert not session.results.exists()
 
@@ -117,6 +117,23 @@ def test_results_are_not_mixed_with_others(session):
     (session.results / "summary.txt").touch()
     ran = session.run("--cpu-rehearsal")
     assert ran.returncode == 2 and "already holds results" in ran.stderr
+
+
+def test_a_visit_may_come_in_parts(session):
+    assert session.run("--steps", "bench_7b,cuda_tests").returncode == 0
+    assert session.run("--steps", "search_24").returncode == 0
+    steps = [line.partition(":")[0] for line in session.summary]
+    assert steps == ["cuda_tests", "bench_7b", "all steps", "search_24", "all steps"]
+    again = session.run("--steps", "search_50,bench_7b")
+    assert again.returncode == 2 and "already holds results" in again.stderr
+    assert session.run("--steps", "search_50").returncode == 0
+
+
+@pytest.mark.parametrize("steps", ["bench_70b", "cuda_tests,all", ""])
+def test_a_step_that_does_not_exist_is_refused(session, steps):
+    ran = session.run("--steps", steps)
+    assert ran.returncode == 2 and "choose from cuda_tests bench_smollm2" in ran.stderr
+    assert not session.results.exists()
 
 
 @pytest.fixture
