@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
 from torch import Tensor
@@ -25,7 +25,7 @@ class MaskDigest:
     """
 
     def __init__(self) -> None:
-        self._layers = hashlib.sha256()
+        self._layers: list[bytes | Future[bytes]] = []
         self._waiting: list[tuple[str, Tensor]] = []
         self._weights = 0
 
@@ -38,14 +38,15 @@ class MaskDigest:
         """
         if mask.device.type == "cpu":
             self._fetch()
-            self._layers.update(_digest(name, mask, pack(mask)))
+            self._layers.append(_digest([(name, mask.shape, pack(mask))]))
             return
         self._wait(name, mask)
 
     def hexdigest(self) -> str:
         """Return the digest of all masks so far, 32 hexadecimal characters."""
         self._fetch()
-        return self._layers.hexdigest()[:32]
+        made = (item.result() if isinstance(item, Future) else item for item in self._layers)
+        return hashlib.sha256(b"".join(made)).hexdigest()[:32]
 
     def _wait(self, name: str, mask: Tensor) -> None:
         self._waiting.append((name, mask))
@@ -54,16 +55,18 @@ class MaskDigest:
             self._fetch()
 
     def _fetch(self) -> None:
-        """Fetch the bits of what waits, and digest the layers side by side."""
+        """Fetch the bits of what waits; threads digest them while more masks are made."""
         if not self._waiting:
             return
         bits = pack_together([mask for _, mask in self._waiting])
-        layers = [(*layer, packed) for layer, packed in zip(self._waiting, bits, strict=True)]
+        layers = [
+            (name, mask.shape, packed)
+            for (name, mask), packed in zip(self._waiting, bits, strict=True)
+        ]
         # A task of several layers: to start one costs as much as to digest a small layer.
         size = -(-len(layers) // _THREADS)
-        tasks = [layers[start : start + size] for start in range(0, len(layers), size)]
-        for digests in _threads().map(lambda task: [_digest(*layer) for layer in task], tasks):
-            self._layers.update(b"".join(digests))
+        for start in range(0, len(layers), size):
+            self._layers.append(_threads().submit(_digest, layers[start : start + size]))
         self._waiting, self._weights = [], 0
 
 
@@ -82,10 +85,14 @@ def mask_digest(masks: Iterable[tuple[PrunableLayer, Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def _digest(name: str, mask: Tensor, bits: Tensor) -> bytes:
-    made = hashlib.sha256(f"{name}{tuple(mask.shape)}".encode())
-    made.update(bits.numpy().data)
-    return made.digest()
+def _digest(layers: Sequence[tuple[str, tuple[int, ...], Tensor]]) -> bytes:
+    """The digests of some layers, one after the other, of their names, shapes and bits."""
+    made = []
+    for name, shape, bits in layers:
+        one = hashlib.sha256(f"{name}{tuple(shape)}".encode())
+        one.update(bits.numpy().data)
+        made.append(one.digest())
+    return b"".join(made)
 
 
 @lru_cache(maxsize=1)

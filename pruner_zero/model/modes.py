@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruner_zero.model.layers import PrunableLayer
 
@@ -33,21 +33,26 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def measuring(
-    model: nn.Module, trainable: Sequence[PrunableLayer], backward: bool
+    model: nn.Module,
+    trainable: Sequence[PrunableLayer],
+    backward: bool,
+    repeatable: bool = True,
 ) -> Iterator[None]:
     """Evaluation mode, with gradients for the given layers' weights only; all of it undone after.
 
     Args:
         model: the model.
         trainable: layers whose weights get gradients.
-        backward: there will be backward passes, which should be repeatable.
+        backward: there will be backward passes.
+        repeatable: on CUDA these give the same bits every time. An operation that cannot do so
+            raises a RuntimeError, see `cannot_repeat`.
 
     Yields:
         Nothing.
     """
     wanted = {id(layer.weight) for layer in trainable}
     flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    with evaluation_mode(model), _deterministic() if backward else nullcontext():
+    with evaluation_mode(model), _deterministic() if backward and repeatable else nullcontext():
         try:
             for parameter, _, _ in flags:
                 parameter.requires_grad_(id(parameter) in wanted)
@@ -59,21 +64,27 @@ def measuring(
                 parameter.grad = grad
 
 
+def cannot_repeat(error: RuntimeError) -> bool:
+    """Whether an operation was refused for want of an implementation that repeats its bits."""
+    return "deterministic" in str(error)
+
+
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Make fused attention's backward pass repeatable on CUDA; nothing changes on the CPU.
+    """Make backward passes repeatable on CUDA; nothing changes on the CPU.
 
-    Of the fused kernels flash attention alone does what is asked here: cuDNN's and the
-    memory-efficient one only warn.
+    Fused attention adds up in any order unless the mode is strict: where it may only warn, it
+    warns and goes on. cuDNN's attention is not used in this mode.
     """
     if not torch.cuda.is_available():
         yield
         return
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Read by cuBLAS when it is first used; older versions of torch insist on it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
     try:
-        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
-            yield
+        yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)

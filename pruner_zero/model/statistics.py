@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -22,7 +24,7 @@ from pruner_zero.model.head import CausalHead, check_length
 from pruner_zero.model.hosted import hosted_blocks
 from pruner_zero.model.layers import PrunableLayer, prunable_layers
 from pruner_zero.model.memory import MARGIN, Shapes, free_memory
-from pruner_zero.model.modes import measuring
+from pruner_zero.model.modes import cannot_repeat, measuring
 from pruner_zero.model.sequence_loss import sequence_loss
 
 Norm = Literal["l1", "l2"]
@@ -151,9 +153,10 @@ def measure_statistics(
         attempts = dict.fromkeys((_too_large(head, ids, wanted), True))
     else:
         attempts = {checkpointing: None}
+    measure = partial(_measure, head, layers, ids, wanted, norm, scale, progress)
     for attempt in attempts:
         try:
-            found, losses = _measure(head, layers, ids, wanted, norm, scale, attempt, progress)
+            found, losses = _repeatably(measure, attempt)
         except torch.OutOfMemoryError:
             continue  # outside this clause nothing holds the failed pass's tensors
         return Statistics(
@@ -168,6 +171,23 @@ def measure_statistics(
     )
 
 
+def _repeatably(
+    measure: Callable[[bool, bool], tuple[Values, Tensor]], checkpointing: bool
+) -> tuple[Values, Tensor]:
+    """Measure so that the same bits come every time or, where the model cannot, say so."""
+    try:
+        return measure(checkpointing, True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if not cannot_repeat(error):
+            raise
+        first = str(error).splitlines()[0].partition(",")[0]
+        text = f"gradients of this model differ by rounding from run to run on CUDA: {first}"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return measure(checkpointing, False)
+
+
 def _measure(
     head: CausalHead,
     layers: Sequence[PrunableLayer],
@@ -175,8 +195,9 @@ def _measure(
     wanted: frozenset[str],
     norm: str,
     scale: float,
-    checkpointing: bool,
     progress: Progress | None,
+    checkpointing: bool,
+    repeatable: bool,
 ) -> tuple[Values, Tensor]:
     """Terminal → layer → values, and the loss of each sequence."""
     trained = layers if "G" in wanted else ()
@@ -187,14 +208,14 @@ def _measure(
             raise UserError(f"{name} cannot be measured block by block: set memory=resident and "
                             "calibration.checkpointing=false")  # fmt: skip
         blocks = BlockStatistics(head, layers, wanted, backward, norm, scale)
-        with measuring(head.model, trained, backward):
+        with measuring(head.model, trained, backward, repeatable):
             losses = blocks.measure(ids, progress)
         return blocks.result(), losses
     inputs = InputStatistics(layers, wanted)
     weights = GradientNorms(trained, norm, scale)
     outputs = OutputGradients(layers if "R" in wanted else (), scale)
     losses = torch.zeros(len(ids), dtype=torch.float64)
-    with measuring(head.model, trained, backward), inputs, weights, outputs:
+    with measuring(head.model, trained, backward, repeatable), inputs, weights, outputs:
         for index, sequence in enumerate(ids):
             losses[index] = sequence_loss(head, sequence.unsqueeze(0).to(head.device), backward)
             if progress:

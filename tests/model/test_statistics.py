@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pruner_zero.errors import UserError
+from pruner_zero.model import statistics as statistics_module
 from pruner_zero.model.layers import prunable_layers
 from pruner_zero.model.perplexity import perplexity
 from pruner_zero.model.statistics import measure_statistics
@@ -132,3 +133,55 @@ def test_half_precision_models_accumulate_in_float32(ids):
         > 0.99
     )
     assert math.isfinite(statistics.dense_perplexity)
+
+
+@pytest.fixture
+def as_on_cuda(monkeypatch):
+    """Measuring asks torch for repeatable operations, as it does where there is CUDA."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+def test_on_cuda_backward_passes_are_asked_to_repeat(tiny, ids, monkeypatch, as_on_cuda):
+    modes = []
+    plain = statistics_module.sequence_loss
+
+    def noted(*arguments):
+        strict = torch.are_deterministic_algorithms_enabled()
+        modes.append(strict and not torch.is_deterministic_algorithms_warn_only_enabled())
+        return plain(*arguments)
+
+    monkeypatch.setattr(statistics_module, "sequence_loss", noted)
+    measure_statistics(tiny, ids, "X")
+    assert modes == [False] * 3  # nothing to repeat without gradients
+    modes.clear()
+    measure_statistics(tiny, ids)
+    assert modes == [True] * 3
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_model_that_cannot_repeat_is_measured_and_said(tiny, ids, monkeypatch, as_on_cuda):
+    plain = statistics_module.sequence_loss
+
+    def refused(*arguments):
+        if torch.are_deterministic_algorithms_enabled():
+            raise RuntimeError(
+                "scatter does not have a deterministic implementation, but you set "
+                "'torch.use_deterministic_algorithms(True)'."
+            )
+        return plain(*arguments)
+
+    expected = measure_statistics(tiny, ids)
+    monkeypatch.setattr(statistics_module, "sequence_loss", refused)
+    said = "differ by rounding .* scatter does not have a deterministic implementation$"
+    with pytest.warns(RuntimeWarning, match=said):
+        found = measure_statistics(tiny, ids)
+    assert all(value.equal(expected.G[name]) for name, value in found.G.items())
+
+
+def test_other_errors_are_not_taken_for_that(tiny, ids, monkeypatch, as_on_cuda):
+    def broken(*_arguments):
+        raise RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED")
+
+    monkeypatch.setattr(statistics_module, "sequence_loss", broken)
+    with pytest.raises(RuntimeError, match="EXECUTION_FAILED"):
+        measure_statistics(tiny, ids)
