@@ -1,9 +1,11 @@
-"""Replay racing over a run that evaluated every candidate on every window.
+"""Replay racing over the candidates of a run.
 
     python experiments/racing_study/replay.py RUN_FOLDER ... [--abandon 2 inf]
 
-The losses of every window are in the log, so that every rule can be tried on the same candidates:
-who would have been stopped, what that saves, and whether the hall of fame is still the same.
+A run that evaluated every candidate on every window has every loss in its log, so that every rule
+can be tried on the same candidates: who would have been stopped, what that saves, and whether the
+hall of fame is still the same. Of a run that was raced itself, stricter rules can be tried: what a
+rule would have let go on and the run did not counts as stopped where the run stopped it.
 """
 
 from __future__ import annotations
@@ -27,17 +29,25 @@ class Replay:
     tokens: int = 0
     stopped: int = 0
 
-    def add(self, number: int, losses: list[float], tokens: int, config: RacingConfig) -> None:
+    def add(
+        self, number: int, losses: list[float], windows: int, tokens: int, config: RacingConfig
+    ) -> None:
         """Race one candidate against the last place of the hall of fame."""
         rival = None
         if self.hall:
             free = len(self.hall) < self.top
             rival = Rival(tuple(self._losses[self.hall[0 if free else -1][1]]), not free)
-        run = race(lambda count: losses[:count], len(losses), tokens, rival, config)
-        assert run is not None  # every loss is there
-        self.tokens += len(run.losses) * tokens
-        self.stopped += not run.complete
-        if run.complete:
+        run = race(
+            lambda count: losses[:count] if count <= len(losses) else None,
+            windows,
+            tokens,
+            rival,
+            config,
+        )
+        seen = len(run.losses) if run else len(losses)
+        self.tokens += seen * tokens
+        self.stopped += seen < windows
+        if seen == windows:
             self._losses[number] = losses
             self.hall = sorted([*self.hall, (sum(losses), number)])[: self.top]
 
@@ -53,36 +63,42 @@ def main() -> None:
     parser.add_argument("--margin", nargs="*", type=float, default=[0.5, 1.0, 2.0])
     parser.add_argument("--abandon", nargs="*", type=float, default=[2.0, float("inf")])
     parser.add_argument("--top", type=int, default=10)
+    parser.add_argument("--rungs", nargs="*", default=["1,2,4,8,16"], help="such as 1,2,4 1,2,3,4")
     options = parser.parse_args()
-    print("| run | abandon | confidence | margin | stopped | tokens of plain evaluation | saved "
-          "| top kept |\n" + "| --- " * 8 + "|")  # fmt: skip
+    print("| run | abandon | confidence | margin | rungs | stopped | tokens of plain evaluation "
+          "| saved | top kept |\n" + "| --- " * 9 + "|")  # fmt: skip
     for folder in options.runs:
         config = OmegaConf.load(folder / "config.yaml")
         tokens = config.fitness.length - 1
         records = [json.loads(line) for line in (folder / "evaluations.jsonl").open()]
         fresh = [r for r in records if r["cost"] and None not in r["losses"]]
-        if any(not r["complete"] for r in fresh):
-            raise SystemExit(f"{folder} was raced: run it with fitness.racing.enabled=false")
+        raced = any(not r["complete"] for r in fresh)
         results = json.loads((folder / "results.json").read_text())
-        # Plain evaluation computes everything that variation makes: repeats too.
-        made = results["search"]["candidates"] + results["search"]["refused_by_fingerprint"]
+        # Plain evaluation computes everything that variation makes: repeats too. Of a raced run
+        # failures, whose scores no mask can be made of, are left out.
+        usable = [r for r in records if r["reason"] is None] if raced else records
+        made = len(usable) + results["search"]["refused_by_fingerprint"]
         plain = made * config.fitness.windows * tokens
-        rules = [replace(RacingConfig(), enabled=False)]
+        rules = [replace(RacingConfig(**config.fitness.racing) if raced else RacingConfig(),
+                         enabled=raced)]  # fmt: skip
         rules += [
-            replace(RacingConfig(), confidence=c, margin=m, abandon=a)
+            replace(RacingConfig(), confidence=c, margin=m, abandon=a, rungs=r)
             for a in options.abandon
             for c in options.confidence
             for m in options.margin
+            for r in ([int(rung) for rung in text.split(",")] for text in options.rungs)
         ]
         reference: set[int] = set()
         for rule in rules:
             replay = Replay(options.top)
             for record in fresh:
-                replay.add(record["evaluation"], record["losses"], tokens, rule)
+                windows = config.fitness.windows
+                replay.add(record["evaluation"], record["losses"], windows, tokens, rule)
             kept = {number for _, number in replay.hall}
             reference = reference or kept
-            name = (rule.abandon, rule.confidence, rule.margin)
-            shown = name if rule.enabled else ("", "no racing", "")
+            rungs = ",".join(str(r) for r in rule.rungs if r < config.fitness.windows)
+            name = (rule.abandon, rule.confidence, rule.margin, rungs)
+            shown = name if rule.enabled else ("", "no racing", "", "")
             print(f"| {folder.name} | {' | '.join(map(str, shown))} | "
                   f"{replay.stopped} of {len(fresh)} | "
                   f"{100 * replay.tokens / plain:.1f} % | {plain / replay.tokens:.1f} x | "
