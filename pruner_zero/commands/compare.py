@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.kept import Kept
-from pruner_zero.commands.methods import resolve_method_argument, update_of
+from pruner_zero.commands.methods import missing_update, resolve_method_argument
 from pruner_zero.commands.schema import CompareCommandConfig
 from pruner_zero.commands.setup import (
     Workbench,
@@ -105,7 +105,7 @@ def compare(cfg: DictConfig, output: Path, display: Display | None = None) -> No
     done: Done = {(r["method"], r["sparsity"], r["seed"]): r for r in records}
     missing = [cell for cell in cells if cell.key not in done]
     for name, given in map(_split, config.methods):
-        if (update := update_of(name)) not in ("none", given):
+        if update := missing_update(name, given):
             display.say(
                 f"warning: {name} was judged with weight update {update}: "
                 f"{name}+{update} measures it so"

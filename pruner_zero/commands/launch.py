@@ -189,10 +189,11 @@ def check_overrides(
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            for singles in _variants(parsed):
+            for number, singles in enumerate(_variants(parsed)):
                 whole, composed = _composed(command, parsed, singles, more)
-                _check_place(whole.hydra, swept)
-                _check_launcher(whole.hydra)
+                if number == 0:  # Hydra's own part is one for the whole sweep
+                    _check_place(whole.hydra, swept)
+                    _check_launcher(whole.hydra)
                 if swept and check:
                     check(composed)
     finally:

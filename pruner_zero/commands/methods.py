@@ -39,6 +39,20 @@ def resolve_method_argument(text: str) -> Method:
     return resolve_method(text)
 
 
+def missing_update(text: str, given: str = "none") -> str | None:
+    """The weight update without which a metric is about to be used, though it was found with it.
+
+    Args:
+        text: see `resolve_method_argument`.
+        given: the update that it is used with.
+
+    Returns:
+        The search's own update; None where that is the given one, or none.
+    """
+    update = update_of(text)
+    return None if update in ("none", given) else update
+
+
 def update_of(text: str) -> str:
     """The weight update with which the search that found a metric judged it, as far as known.
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.methods import resolve_method_argument, update_of
+from pruner_zero.commands.methods import missing_update, resolve_method_argument
 from pruner_zero.commands.plan_report import percent, present_plan
 from pruner_zero.commands.probes import Probes, plain
 from pruner_zero.commands.schema import PlanCommandConfig
@@ -73,7 +73,7 @@ def plan(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     methods = [resolve_method_argument(name) for name in config.metrics]
     _check(config)
     for name in config.metrics:
-        if (update := update_of(name)) != "none":
+        if update := missing_update(name):
             display.say(
                 f"warning: {name} was judged with weight update {update}; plan measures it without"
             )

@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import nn
 
 from pruner_zero.commands.display import Display
-from pruner_zero.commands.methods import resolve_method_argument, update_of
+from pruner_zero.commands.methods import missing_update, resolve_method_argument
 from pruner_zero.commands.schema import PruningConfig
 from pruner_zero.commands.setup import Workbench, calibrated, calibration_ids
 from pruner_zero.commands.workload import workload
@@ -74,7 +74,7 @@ def pruned(
     Raises:
         UserError: the metric gives no valid scores on this model.
     """
-    if (update := update_of(str(config.metric))) not in ("none", config.update):
+    if update := missing_update(str(config.metric), config.update):
         display.say(
             f"warning: {config.metric} judged its metrics with another weight update: set "
             f"update={update} to prune as it did"

@@ -49,11 +49,12 @@ def show(cfg: DictConfig, output: Path, display: Display | None = None) -> None:
     config = cast(ShowCommandConfig, OmegaConf.to_object(cfg))
     display = display or Display()
     load_operators(config.operator_files)
-    for line in _lines(config.metric, config.operator_files):
+    metric, scope = _metric(config.metric)
+    for line in _lines(config.metric, metric, scope, config.operator_files):
         display.say(line)
     if config.other:
         display.say("")
-        for line in _comparison(_metric(config.metric)[0], _metric(config.other)[0]):
+        for line in _comparison(metric, _metric(config.other)[0]):
             display.say(line)
 
 
@@ -64,8 +65,7 @@ def _metric(text: str) -> tuple[Metric, str]:
     return method.metric, method.scope
 
 
-def _lines(text: str, operator_files: Sequence[str]) -> Iterator[str]:
-    metric, scope = _metric(text)
+def _lines(text: str, metric: Metric, scope: str, operator_files: Sequence[str]) -> Iterator[str]:
     yield f"formula   {metric}"
     names = [name for name, known in KNOWN_METRICS.items() if Metric.parse(known.formula) == metric]
     for name in names:

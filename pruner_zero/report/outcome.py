@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import compress
 from statistics import geometric_mean
 from typing import Any, TypeVar
 
@@ -129,22 +131,16 @@ class Outcome:
         """The test corpora, in the order of the table."""
         return list(dict.fromkeys(name for row in self.rows for name in row.perplexity))
 
-    @property
+    @cached_property
     def places(self) -> tuple[TestedPlace, ...]:
         """The models and sparsities of the table, one after the other."""
         starts = [i for i, row in enumerate(self.rows) if i == 0 or row.method == "dense"]
         parts = [self.rows[a:b] for a, b in zip(starts, [*starts[1:], len(self.rows)], strict=True)]
-        models, sparsities = ({getattr(p[-1], key) for p in parts} for key in ("model", "sparsity"))
+        found = [(rows[-1].model, rows[-1].sparsity) for rows in parts]
+        differs = [len(set(kind)) > 1 for kind in zip(*found, strict=True)]
         return tuple(
-            TestedPlace(
-                ", ".join(
-                    text
-                    for text, kinds in ((rows[-1].model, models), (rows[-1].sparsity, sparsities))
-                    if len(kinds) > 1
-                ),
-                rows,
-            )
-            for rows in parts
+            TestedPlace(", ".join(compress(names, differs)), rows)
+            for names, rows in zip(found, parts, strict=True)
         )
 
     def best(self, corpus: str) -> float | None:
