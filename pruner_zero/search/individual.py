@@ -30,6 +30,7 @@ class Individual(gp.PrimitiveTree):
         scope: whose scores compete, where that is searched too; None for the run's own.
         losses: negative log likelihood of each search window, in nats, in the order of the text.
         complete: whether all windows were evaluated, see `FitnessResult`.
+        metric: what the tree says, once it was asked for; see `members.metric_of`.
     """
 
     def __init__(self, nodes: Iterable[gp.Primitive]) -> None:
@@ -42,6 +43,7 @@ class Individual(gp.PrimitiveTree):
         self.losses: tuple[float, ...] = ()
         self.complete = True
         self.parts: tuple[float, ...] = ()
+        self.metric: Metric | None = None
 
     @property
     def perplexity(self) -> float:

@@ -13,10 +13,20 @@ from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
 Member = dict[str, Any]
 
 
+def metric_of(candidate: Individual) -> Metric:
+    """The metric of an individual that has become a candidate, whose tree stays as it is.
+
+    It is read off the tree once: all members are asked for theirs at every candidate.
+    """
+    if candidate.metric is None:
+        candidate.metric = tree_to_metric(candidate)
+    return candidate.metric
+
+
 def to_member(individual: Individual) -> Member:
     """Return an evaluated individual as JSON values; infinity, which JSON lacks, becomes null."""
     return {
-        "expression": str(tree_to_metric(individual)),
+        "expression": str(metric_of(individual)),
         "perplexity": or_none(individual.perplexity),
         "digest": individual.digest,
         "number": individual.number,

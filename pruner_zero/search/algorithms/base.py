@@ -20,7 +20,7 @@ from pruner_zero.search.individual import (
     PerplexityFitness,
     Ranked,
 )
-from pruner_zero.search.members import Member, from_member, to_member
+from pruner_zero.search.members import Member, from_member, metric_of, to_member
 from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
 from pruner_zero.search.twins import are_twins, merit, without_twins
@@ -84,7 +84,7 @@ class SearchAlgorithm(ABC):
         Args:
             is_repeat: whether a metric was seen before with this scope.
         """
-        known = {(tree_to_metric(member), member.scope) for member in self.living()}
+        known = {(metric_of(member), member.scope) for member in self.living()}
 
         def is_useless(metric: Metric, scope: str | None) -> bool:
             if not metric.terminals or (metric, scope) in known:
@@ -184,7 +184,7 @@ class SearchAlgorithm(ABC):
     @property
     def best(self) -> Metric | None:
         """The best metric so far, None before any succeeded."""
-        return tree_to_metric(self.hall_of_fame[0]) if len(self.hall_of_fame) else None
+        return metric_of(self.hall_of_fame[0]) if len(self.hall_of_fame) else None
 
     @property
     def best_scope(self) -> str | None:
@@ -206,7 +206,7 @@ class SearchAlgorithm(ABC):
 
     def ranking(self) -> list[Ranked]:
         """The hall of fame, best first."""
-        return [Ranked(tree_to_metric(m), m.scope, m.perplexity) for m in self.hall_of_fame]
+        return [Ranked(metric_of(m), m.scope, m.perplexity) for m in self.hall_of_fame]
 
     def front(self) -> list[tuple[Metric, str | None, float, int]]:
         """The Pareto front where the algorithm keeps one: metric, scope, perplexity and size."""

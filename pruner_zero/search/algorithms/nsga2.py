@@ -29,8 +29,7 @@ from pruner_zero.search.algorithms.base import Simplify
 from pruner_zero.search.algorithms.generational import Generational
 from pruner_zero.search.config import SearchConfig
 from pruner_zero.search.individual import Individual
-from pruner_zero.search.members import to_member
-from pruner_zero.search.primitives import tree_to_metric
+from pruner_zero.search.members import metric_of, to_member
 
 
 @lru_cache
@@ -53,7 +52,7 @@ class NSGA2(Generational):
 
     def front(self) -> list[tuple[Metric, str | None, float, int]]:
         """The Pareto front: metric, scope, perplexity and size, from the best to the shortest."""
-        return [(tree_to_metric(m), m.scope, m.perplexity, len(m)) for m in self.archive]
+        return [(metric_of(m), m.scope, m.perplexity, len(m)) for m in self.archive]
 
     def rate(self, individual: Individual, perplexity: float) -> None:
         """Give an individual its objectives; a failure is infinitely bad in every part."""
