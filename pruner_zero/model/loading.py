@@ -20,6 +20,7 @@ from pruner_zero.hub import hub_reachable, quiet_libraries
 from pruner_zero.model.checkpoint import check_config, check_folder, from_checkpoint, read_config
 from pruner_zero.model.embedded import EMBEDDED_NAME, embedded_folder, gguf_checkpoint
 from pruner_zero.model.memory import Workload
+from pruner_zero.model.modes import prepare_cublas
 from pruner_zero.model.placement import check_memory, choose_memory, place
 from pruner_zero.model.random_llama import RANDOM_LLAMAS, fill_randomly, llama_skeleton
 from pruner_zero.model.tiny import RANDOM_TINY_NAME, random_tiny
@@ -65,6 +66,8 @@ def load_model(
     check_memory(memory)
     where = resolve_device(device)
     kind = resolve_dtype(dtype, where)
+    if where.type == "cuda":
+        prepare_cublas()
     with quiet_libraries():
         model, tokenizer = _load(str(name), kind, cache or cache_directory(), announce)
         model.config.use_cache = False

@@ -64,6 +64,14 @@ def measuring(
                 parameter.grad = grad
 
 
+def prepare_cublas() -> None:
+    """Have cuBLAS repeat its bits; to be called before it is first used, for it looks once.
+
+    Older versions of torch refuse `measuring`'s mode without it.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def cannot_repeat(error: RuntimeError) -> bool:
     """Whether an operation was refused for want of an implementation that repeats its bits."""
     return "deterministic" in str(error)
@@ -81,8 +89,7 @@ def _deterministic() -> Iterator[None]:
         return
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    # Read by cuBLAS when it is first used; older versions of torch insist on it.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    prepare_cublas()
     torch.use_deterministic_algorithms(True)
     try:
         yield
