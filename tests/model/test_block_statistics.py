@@ -110,7 +110,7 @@ def test_automatic_checkpointing_follows_the_free_memory(tiny, ids, monkeypatch)
     plain = room._measure
 
     def noted(*args):
-        chosen.append(args[6])
+        chosen.append(args[7])
         return plain(*args)
 
     monkeypatch.setattr(room, "_measure", noted)
@@ -127,7 +127,7 @@ def test_out_of_memory_turns_checkpointing_on_once(tiny, ids, monkeypatch):
     plain = room._measure
 
     def hungry(*args):
-        attempts.append(args[6])
+        attempts.append(args[7])
         if len(attempts) <= failures:
             raise torch.OutOfMemoryError("no")
         return plain(*args)
