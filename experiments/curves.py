@@ -21,6 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from pruner_zero.report import Curve, Outcome, common_costs, find_runs, read_run, spread
+from pruner_zero.report.savings import left_out
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def table(members: list[Member], groups: list[str], common: float) -> str:
     """Markdown: per group the best at the common cost for each seed, and what was evaluated."""
     corpora = members[0].outcome.corpora
     header = ["group", f"search perplexity at {common:.0f} full evaluations, by seed", "mean",
-              "candidates", "refused repeats", "known masks", "stopped early",
+              "candidates", "repeats left out", "known masks", "stopped early",
               *(f"{corpus} test, by seed" for corpus in corpora)]  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|"]
     for group in groups:
@@ -84,7 +85,7 @@ def table(members: list[Member], groups: list[str], common: float) -> str:
         for member in seeded:
             search = member.outcome.counts
             counts["candidates"].append(search["candidates"])
-            counts["refused"].append(search["refused_by_fingerprint"])
+            counts["left out"].append(left_out(search))
             known = search["known_by"]
             counts["known"].append(known.get("expression", 0) + known.get("digest", 0))
             counts["stopped"].append(search["stopped_early"])

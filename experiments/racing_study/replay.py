@@ -17,6 +17,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from pruner_zero.report.savings import left_out
 from pruner_zero.search.racing import RacingConfig, Rival, race
 
 
@@ -77,7 +78,7 @@ def main() -> None:
         # Plain evaluation computes everything that variation makes: repeats too. Of a raced run
         # failures, whose scores no mask can be made of, are left out.
         usable = [r for r in records if r["reason"] is None] if raced else records
-        made = len(usable) + results["search"]["refused_by_fingerprint"]
+        made = len(usable) + left_out(results["search"])
         plain = made * config.fitness.windows * tokens
         rules = [replace(RacingConfig(**config.fitness.racing) if raced else RacingConfig(),
                          enabled=raced)]  # fmt: skip

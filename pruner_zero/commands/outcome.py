@@ -24,7 +24,8 @@ def counts(progress: Progress) -> dict[str, Any]:
         "tokens": progress.cost,
         "tokens_computed": progress.computed,
         "known_by": progress.known_by,
-        "refused_by_fingerprint": progress.refused,
+        "refused": progress.refused,
+        "waiting": progress.waiting,
         "stopped_early": progress.stopped_early,
         "failed": progress.failed,
         "seconds": round(progress.seconds, 1),
@@ -41,6 +42,7 @@ def savings(progress: Progress) -> str:
         f"{progress.seconds / 60:.1f} min, work of {progress.equivalents:.1f} full evaluations\n"
         f"  {progress.stopped_early} stopped early, {progress.failed} failed, "
         f"known: {known or 'none'}, {progress.refused} repeats refused before evaluation"
+        + (f", {progress.waiting} look-alikes put last" if progress.waiting else "")
         + (f", {ledger:,} tokens from the ledger" if ledger else "")
     )
 

@@ -69,7 +69,8 @@ class FitnessConfig:
         windows: how many.
         length: tokens of each.
         racing: when an evaluation may stop early.
-        fingerprint: let a cheap look at some rows of some layers refuse offspring that repeat.
+        fingerprint: let a cheap look at some rows of some layers put offspring last that look like
+            an evaluated one.
         reuse: false charges known masks like new ones.
         update: ``none``; ``obs``: SparseGPT's update of the remaining weights follows a
             candidate's masks before its loss is measured; or ``adaptive``: the candidate chooses
@@ -84,7 +85,7 @@ class FitnessConfig:
     windows: int = 6
     length: int = 256
     racing: RacingConfig = field(default_factory=RacingConfig)
-    fingerprint: bool = False
+    fingerprint: bool = True
     reuse: bool = True
     score_memory: float = 1.0
     compile: bool = False

@@ -25,7 +25,7 @@ from pruner_zero.report.run_figures import (
     savings_figure,
     words_figure,
 )
-from pruner_zero.report.savings import failures, savings
+from pruner_zero.report.savings import failures, left_out, savings
 from pruner_zero.report.style import details
 from pruner_zero.report.words import distinct_models, word_statistics
 
@@ -82,7 +82,7 @@ def run_page(run: Run) -> Page:
         "failures": failures(run.evaluations),
         "failed": sum(not evaluation.usable for evaluation in run.evaluations),
         "levels": levels,
-        "refused": _count(run, "refused_by_fingerprint"),
+        "left_out": left_out(run.outcome.counts) if run.outcome else 0,
         "words": words,
         "models": len(models),
         "settings": _settings(run),
@@ -152,8 +152,3 @@ def _settings(run: Run) -> list[tuple[str, Any]]:
 def _listed(values: list[Any]) -> str | None:
     known = [str(value) for value in values if value is not None]
     return " and ".join(known) or None
-
-
-def _count(run: Run, key: str) -> int:
-    value = run.outcome.counts.get(key, 0) if run.outcome else 0
-    return value if isinstance(value, int) else 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pruner_zero.report.evaluation import Evaluation
 from pruner_zero.report.run import Run
@@ -65,6 +66,16 @@ def _shares(evaluation: Evaluation, full: int) -> Iterable[tuple[str, int]]:
         yield RACED, left
     else:
         yield known or PARTLY, left
+
+
+def left_out(counts: Mapping[str, Any]) -> int:
+    """How many offspring became no candidates: known ones, and look-alikes that were put last.
+
+    Args:
+        counts: what a search counted; one of an older version has one number for both.
+    """
+    keys = ("refused", "waiting", "refused_by_fingerprint")
+    return sum(count for key in keys if isinstance(count := counts.get(key, 0), int))
 
 
 def failures(evaluations: Iterable[Evaluation]) -> list[tuple[str, int, str]]:

@@ -30,7 +30,7 @@ class Evaluator(Protocol):
     ) -> FitnessResult:
         """Give a metric's fitness; never raises for a bad metric."""
 
-    def is_repeat(self, metric: Metric, scope: str | None) -> bool:
+    def looks_known(self, metric: Metric, scope: str | None) -> bool:
         """Whether a metric looks like one that was evaluated."""
 
     def remember(self, record: Mapping[str, Any]) -> None:
@@ -58,7 +58,8 @@ class Progress:
         known_by: how many candidates were known, by what.
         stopped_early: how many lost their race.
         failed: how many gave no usable masks or loss.
-        refused: offspring dropped because the probe showed a repeat.
+        refused: offspring dropped because the same metric was in the population or in flight.
+        waiting: offspring put last because the probe showed a look-alike, whose turn did not come.
         seconds: spent in this process.
         stopped: why the search ended, empty while it goes on.
     """
@@ -72,6 +73,7 @@ class Progress:
     stopped_early: int = 0
     failed: int = 0
     refused: int = 0
+    waiting: int = 0
     seconds: float = 0.0
     stopped: str = ""
 
@@ -91,6 +93,11 @@ class Progress:
             self.known_by[result.known_by] = self.known_by.get(result.known_by, 0) + 1
         if result.known_by in (None, "ledger"):
             self.stopped_early += not result.complete
+
+    def count_offspring(self, algorithm: SearchAlgorithm) -> None:
+        """Take over what the algorithm counts itself."""
+        self.refused = algorithm.refused
+        self.waiting = len(algorithm.waiting)
 
     @classmethod
     def of(cls, full_tokens: int, records: Iterable[Mapping[str, Any]]) -> Progress:
@@ -123,7 +130,7 @@ def run_search(
     observer: Observer | None = None,
     progress: Progress | None = None,
     place: int | None = None,
-    refuse_repeats: bool = True,
+    put_last: bool = True,
     flight: Flight | None = None,
 ) -> Progress:
     """Ask, evaluate, tell, record, until the budget is spent.
@@ -135,7 +142,7 @@ def run_search(
         observer: called after each.
         progress: of the run that is resumed.
         place: rank in the hall of fame that candidates compete for, by default its last.
-        refuse_repeats: let the probe drop offspring that look like an evaluated one.
+        put_last: put offspring last that look on the probe like an evaluated one.
         flight: how many candidates are in flight, and those of the run that is resumed; by
             default one.
 
@@ -148,14 +155,11 @@ def run_search(
     start = time.monotonic()
     progress = progress or Progress(evaluator.full_tokens, algorithm.told)
     progress.stopped = ""
-    progress.refused = algorithm.refused
+    progress.count_offspring(algorithm)
     place = place or config.hall_of_fame
     flight = Flight() if flight is None else flight
 
-    def is_repeat(metric: Metric, scope: str | None) -> bool:
-        return flight.holds(metric, scope) or (
-            refuse_repeats and evaluator.is_repeat(metric, scope)
-        )
+    looks_known = evaluator.looks_known if put_last else None
 
     def launch(flying: Flying) -> None:
         if isinstance(evaluator, Announcing):
@@ -164,7 +168,7 @@ def run_search(
 
     def fill() -> None:
         while not flight.full and algorithm.asked < config.candidates and algorithm.may_ask():
-            candidate = algorithm.ask(is_repeat)
+            candidate = algorithm.ask(flight.holds, looks_known)
             flying = Flying(candidate, _rival(algorithm, place, candidate))
             flight.add(flying)
             launch(flying)
@@ -191,7 +195,7 @@ def run_search(
             algorithm.tell(candidate, result)
             flight.land()
             progress.add(result)
-            progress.refused = algorithm.refused
+            progress.count_offspring(algorithm)
             progress.seconds = time.monotonic() - start
             if folder:
                 folder.append(

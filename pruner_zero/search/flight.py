@@ -20,8 +20,8 @@ from typing import Any
 from deap import gp
 
 from pruner_zero.metric import Metric
-from pruner_zero.search.individual import Baseline, Candidate, Individual, or_infinity, or_none
-from pruner_zero.search.primitives import metric_to_nodes
+from pruner_zero.search.individual import Candidate
+from pruner_zero.search.members import from_record, to_record
 from pruner_zero.search.racing import Rival
 
 
@@ -34,16 +34,9 @@ class Flying:
 
     def record(self) -> dict[str, Any]:
         """Return it as plain JSON values, for checkpoints."""
-        candidate, rival, baseline = self.candidate, self.rival, self.candidate.baseline
+        rival = self.rival
         return {
-            "number": candidate.number,
-            "generation": candidate.generation,
-            "operation": candidate.operation,
-            "parents": list(candidate.parents),
-            "expression": str(candidate.raw),
-            "simplified": str(candidate.metric),
-            "scope": candidate.individual.scope,
-            "baseline": baseline and [baseline.digest, or_none(baseline.perplexity)],
+            **to_record(self.candidate),
             "rival": rival and {"losses": list(rival.losses), "holds_place": rival.holds_place},
         }
 
@@ -55,21 +48,7 @@ class Flying:
             record: plain JSON values.
             primitives: of the search's trees.
         """
-        metric = Metric.parse(record["simplified"])
-        individual = Individual(metric_to_nodes(metric, primitives))
-        individual.scope = record["scope"]
-        individual.number = record["number"]
-        baseline, rival = record["baseline"], record["rival"]
-        candidate = Candidate(
-            number=record["number"],
-            generation=record["generation"],
-            operation=record["operation"],
-            parents=tuple(record["parents"]),
-            raw=Metric.parse(record["expression"]),
-            metric=metric,
-            individual=individual,
-            baseline=baseline and Baseline(baseline[0], or_infinity(baseline[1])),
-        )
+        candidate, rival = from_record(record, primitives), record["rival"]
         # Only complete evaluations are rivals, and those have finite losses.
         return cls(candidate, rival and Rival(tuple(rival["losses"]), rival["holds_place"]))
 
@@ -111,10 +90,7 @@ class Flight:
 
     def holds(self, metric: Metric, scope: str | None) -> bool:
         """Whether this metric is in flight with this scope."""
-        return any(
-            (flying.candidate.metric, flying.candidate.individual.scope) == (metric, scope)
-            for flying in self
-        )
+        return any(flying.candidate.key == (metric, scope) for flying in self)
 
     def state(self) -> list[dict[str, Any]]:
         """Return all as plain JSON values."""

@@ -157,6 +157,11 @@ class Candidate:
     individual: Individual = field(compare=False)
     baseline: Baseline | None = None
 
+    @property
+    def key(self) -> tuple[Metric, str | None]:
+        """What it asks for: the metric and the scope."""
+        return self.metric, self.individual.scope
+
     def record(self, result: FitnessResult) -> dict[str, Any]:
         """Return the evaluation as one plain JSON-ready record."""
         return {

@@ -72,7 +72,7 @@ class JointWorker:
             self._fingerprints.add(joint.fingerprint)
         return joint
 
-    def is_repeat(self, metric: Metric, scope: str | None) -> bool:
+    def looks_known(self, metric: Metric, scope: str | None) -> bool:
         """Whether a metric looks on all probes like one that was evaluated."""
         return self._look(metric, scope) in self._fingerprints
 

@@ -1,4 +1,4 @@
-"""Individuals as plain JSON values and back, for checkpoints."""
+"""Individuals and candidates as plain JSON values and back, for checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from deap import gp
 
 from pruner_zero.metric import Metric
-from pruner_zero.search.individual import Individual, or_infinity, or_none
+from pruner_zero.search.individual import Baseline, Candidate, Individual, or_infinity, or_none
 from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
 
 Member = dict[str, Any]
@@ -50,3 +50,37 @@ def from_member(member: Member, primitives: gp.PrimitiveSet) -> tuple[Individual
     individual.complete = member["complete"]
     individual.parts = tuple(member["parts"])
     return individual, or_infinity(member["perplexity"])
+
+
+def to_record(candidate: Candidate) -> Member:
+    """Return a candidate that is not evaluated yet as JSON values."""
+    baseline = candidate.baseline
+    return {
+        "number": candidate.number,
+        "generation": candidate.generation,
+        "operation": candidate.operation,
+        "parents": list(candidate.parents),
+        "expression": str(candidate.raw),
+        "simplified": str(candidate.metric),
+        "scope": candidate.individual.scope,
+        "baseline": baseline and [baseline.digest, or_none(baseline.perplexity)],
+    }
+
+
+def from_record(record: Member, primitives: gp.PrimitiveSet) -> Candidate:
+    """Return the candidate that `to_record` wrote."""
+    metric = Metric.parse(record["simplified"])
+    individual = Individual(metric_to_nodes(metric, primitives))
+    individual.scope = record["scope"]
+    individual.number = record["number"]
+    baseline = record["baseline"]
+    return Candidate(
+        number=record["number"],
+        generation=record["generation"],
+        operation=record["operation"],
+        parents=tuple(record["parents"]),
+        raw=Metric.parse(record["expression"]),
+        metric=metric,
+        individual=individual,
+        baseline=baseline and Baseline(baseline[0], or_infinity(baseline[1])),
+    )

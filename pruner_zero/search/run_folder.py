@@ -30,7 +30,7 @@ from pruner_zero.metric import Metric
 from pruner_zero.provenance import versions
 from pruner_zero.search.individual import Ranked
 
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
 RUN_FORMAT = 2
 """Version of the folder's files, but for the checkpoint; folders without ``run.json`` have 1."""
 Record = dict[str, Any]

@@ -150,7 +150,7 @@ class FitnessWorker:
         """Take a computed result at the candidate's turn, see `KnownResults.settle`."""
         return self.known.settle(self._key(metric, scope), result)
 
-    def is_repeat(self, metric: Metric, scope: str | None) -> bool:
+    def looks_known(self, metric: Metric, scope: str | None) -> bool:
         """Whether a metric looks on the probe like one that was evaluated; costs milliseconds."""
         return self.known.looks_known(self.fingerprint(metric, scope))
 

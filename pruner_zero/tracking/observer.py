@@ -79,6 +79,7 @@ def search_numbers(
         "count/stopped_early": progress.stopped_early,
         "count/failed": progress.failed,
         "count/refused": progress.refused,
+        "count/waiting": progress.waiting,
     }
 
 

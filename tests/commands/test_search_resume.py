@@ -20,7 +20,7 @@ from tests.commands.searching import error_line, run
     [
         ("config.yaml", "a: [", "config.yaml cannot be read (while parsing"),
         ("config.yaml", "- 1", "config.yaml cannot be read (it holds no settings)"),
-        ("checkpoint.json", '{"version": 3}', "checkpoint.json holds no state of a search"),
+        ("checkpoint.json", '{"version": 4}', "checkpoint.json holds no state of a search"),
         ("evaluations.jsonl", "garbage\n", "evaluations.jsonl is damaged (Expecting"),
         ("evaluations.jsonl", "", "evaluations.jsonl lacks evaluations that checkpoint.json knows"),
     ],

@@ -81,7 +81,7 @@ def results(test: float = 45.0) -> dict[str, Any]:
             {"expression": best, "scope": None, "nodes": 5, "search_perplexity": 39.0,
              "validation_perplexity": 41.5},
         ],
-        "search": {"candidates": 7, "refused_by_fingerprint": 3, "dense_perplexity": 19.5,
+        "search": {"candidates": 7, "refused": 3, "waiting": 5, "dense_perplexity": 19.5,
                    "known_by": {"digest": 1, "ledger": 1}, "stopped_early": 1},
         "best": {"expression": best, "scope": None},
         "seed": 0,

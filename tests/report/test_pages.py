@@ -69,7 +69,8 @@ def test_page_of_a_run_has_every_part(tmp_path):
     assert set(page.addresses) == {"data:,", *(f"#{name}" for name in SECTIONS)}
     for part in ("300.00", "66.00", "wikipedia: 4 windows of 64 tokens", "validation perplexity "
                  "41.50", "From 2 founders over 1 offspring", "1 candidates failed",
-                 "3 further offspring were refused", "2.13.0", "population_size"):  # fmt: skip
+                 "8 further offspring became no candidates", "2.13.0",
+                 "population_size"):  # fmt: skip
         assert part in page.text, part
     expressions = next(f for f in data(page) if "size" in f["layout"]["xaxis"]["title"]["text"])
     names = [trace["name"] for trace in expressions["data"]]

@@ -24,7 +24,7 @@ def test_curves_group_runs_by_a_setting(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     run(monkeypatch, "curves.py", "--by", "simplify", "--out", out, tmp_path / "sweep")
     rank = capsys.readouterr().out.splitlines()[3]
-    assert rank.startswith("| rank | 39.00, 39.00 | 39.00 | 7 | 3 | 1 | 1 | 0.00, 1.00 |")
+    assert rank.startswith("| rank | 39.00, 39.00 | 39.00 | 7 | 8 | 1 | 1 | 0.00, 1.00 |")
     assert (out / "curves.svg").stat().st_size > 1000 and (out / "table.md").exists()
 
 

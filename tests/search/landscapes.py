@@ -58,7 +58,7 @@ class Landscape:
             raise KeyboardInterrupt
         return landscape(metric, scope)
 
-    def is_repeat(self, metric, scope):
+    def looks_known(self, metric, scope):
         return False
 
 

@@ -155,7 +155,67 @@ def test_the_last_attempt_is_taken_though_it_is_a_repeat():
     calls = []
     algorithm.ask(lambda metric, scope: calls.append(metric) or True)
     attempts = algorithm.config.variation.attempts
-    assert (len(calls), algorithm.refused) == (attempts - 1, attempts - 1)
+    assert (len(calls), algorithm.refused) == (attempts, attempts - 1)
+
+
+def test_look_alikes_come_last_in_their_order_and_none_is_lost():
+    algorithm = make(8)
+    looked = []
+
+    def looks_known(metric, scope):
+        looked.append(str(metric))
+        return "X" in str(metric)
+
+    made = []
+    for _ in range(20):
+        candidate = algorithm.ask(looks_known=looks_known)
+        assert "X" not in str(candidate.metric)
+        made.append(str(candidate.metric))
+        algorithm.tell(candidate, fitness(candidate))
+    waiting = [str(metric) for metric, _ in algorithm.waiting]
+    assert waiting and waiting == [text for text in looked if "X" in text]
+    assert sorted(looked) == sorted(made + waiting)
+    # Nothing new is bred any more: those that wait get their turn, the oldest first.
+    for expected in waiting[:5]:
+        candidate = algorithm.ask(looks_known=lambda metric, scope: True)
+        assert str(candidate.metric) == expected
+        assert candidate.number == candidate.individual.number == algorithm.asked
+        algorithm.tell(candidate, fitness(candidate))
+    assert [str(metric) for metric, _ in algorithm.waiting][: len(waiting) - 5] == waiting[5:]
+
+
+def test_who_waits_until_it_is_known_is_refused():
+    algorithm = make()
+    algorithm.ask(looks_known=lambda metric, scope: True)
+    first, second = (str(metric) for metric, _ in list(algorithm.waiting)[:2])
+    refused = algorithm.refused
+    known = algorithm.ask(lambda metric, scope: str(metric) != second, lambda *_: True)
+    assert str(known.metric) == second
+    assert algorithm.refused == refused + algorithm.config.variation.attempts + 1
+    assert first not in [str(metric) for metric, _ in algorithm.waiting]
+
+
+@variants
+def test_a_checkpoint_holds_those_that_wait(variant):
+    def looks_known(metric, scope):
+        return "X" in str(metric) or scope == "model"
+
+    def go_on(algorithm, count):
+        seen = []
+        for _ in range(count):
+            candidate = algorithm.ask(looks_known=looks_known)
+            algorithm.tell(candidate, partly(candidate))
+            seen.append(candidate)
+        return seen
+
+    whole, parts = make(9, **VARIANTS[variant]), make(9, **VARIANTS[variant])
+    expected = go_on(whole, 40)
+    before = go_on(parts, 25)
+    assert parts.waiting
+    resumed = make(9, **VARIANTS[variant])
+    resumed.restore(reloaded(parts.state()))
+    assert before + go_on(resumed, 15) == expected
+    assert resumed.state() == whole.state()
 
 
 def test_seeds_are_taken_though_they_are_repeats():

@@ -39,7 +39,7 @@ def test_geometric_mean_of_the_parts(parts, model, statistics):  # noqa: F811
 def test_known_masks_cost_nothing_and_repeats_show(parts):
     joint = JointWorker(parts)
     first = joint.evaluate(Metric.named("wanda"))
-    assert joint.is_repeat(Metric.parse("mul(sqr(W), X)"), None)
+    assert joint.looks_known(Metric.parse("mul(sqr(W), X)"), None)
     again = joint.evaluate(Metric.parse("mul(sqr(W), X)"))
     assert (again.digest, again.perplexity) == (first.digest, first.perplexity)
     assert (again.cost, again.known_by) == (0, "digest")
@@ -64,7 +64,7 @@ def test_a_resumed_joint_worker_knows_what_the_log_knows(parts, model, statistic
     patterns = (Unstructured(0.5), NofM(2, 4))
     fresh = JointWorker([FitnessWorker(model, statistics, IDS, p) for p in patterns])
     fresh.remember(record)
-    assert fresh.is_repeat(wanda, "layer")
+    assert fresh.looks_known(wanda, "layer")
     known = fresh.evaluate(wanda, "layer")
     assert (known.perplexity, known.digest) == (result.perplexity, result.digest)
     assert (known.cost, known.known_by) == (0, "expression")

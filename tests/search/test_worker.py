@@ -171,14 +171,14 @@ def test_scope_changes_the_masks_and_is_part_of_what_is_known(model, statistics)
 
 def test_repeats_show_on_the_probe(model, statistics):
     worker = FitnessWorker(model, statistics, IDS, Unstructured(0.5))
-    assert not worker.is_repeat(Metric.named("wanda"), None)
+    assert not worker.looks_known(Metric.named("wanda"), None)
     worker.evaluate(Metric.named("wanda"))
-    assert worker.is_repeat(Metric.parse("mul(sqr(W), X)"), None)
-    assert worker.is_repeat(Metric.named("wanda"), "row")
-    assert not worker.is_repeat(Metric.named("wanda"), "model")
-    assert not worker.is_repeat(Metric.named("gradient"), None)
+    assert worker.looks_known(Metric.parse("mul(sqr(W), X)"), None)
+    assert worker.looks_known(Metric.named("wanda"), "row")
+    assert not worker.looks_known(Metric.named("wanda"), "model")
+    assert not worker.looks_known(Metric.named("gradient"), None)
     worker.evaluate(Metric.parse("sub(G, G)"))  # no valid scores: no look to repeat
-    assert not worker.is_repeat(Metric.parse("sub(W, W)"), None)
+    assert not worker.looks_known(Metric.parse("sub(W, W)"), None)
 
 
 def test_a_resumed_worker_knows_what_the_log_knows(model, statistics):
@@ -195,7 +195,7 @@ def test_a_resumed_worker_knows_what_the_log_knows(model, statistics):
     fresh = FitnessWorker(model, statistics, IDS, Unstructured(0.5))
     for record in records:
         fresh.remember(record)
-    assert fresh.is_repeat(Metric.named("wanda"), None)
+    assert fresh.looks_known(Metric.named("wanda"), None)
     known = fresh.evaluate(Metric.named("wanda"))
     assert (known.known_by, known.cost) == ("expression", 0)
     assert known.losses == worker.evaluate(Metric.named("wanda")).losses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import Any
 
 from deap import gp, tools
@@ -20,13 +21,20 @@ from pruner_zero.search.individual import (
     PerplexityFitness,
     Ranked,
 )
-from pruner_zero.search.members import Member, from_member, metric_of, to_member
+from pruner_zero.search.members import (
+    Member,
+    from_member,
+    from_record,
+    metric_of,
+    to_member,
+    to_record,
+)
 from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
 from pruner_zero.search.twins import are_twins, merit, without_twins
 
 Simplify = Callable[[Metric, str | None], Metric]
-IsRepeat = Callable[[Metric, str | None], bool]
+Judge = Callable[[Metric, str | None], bool]
 SEED = "seed"
 
 
@@ -45,7 +53,8 @@ class SearchAlgorithm(ABC):
     Attributes:
         asked: candidates made so far.
         told: candidates whose results came so far.
-        refused: individuals that were thrown away before evaluation, see `ask`.
+        refused: repeats that were thrown away before evaluation, see `ask`.
+        waiting: offspring that look like earlier candidates and were put last, oldest first.
         since_best: candidates told since the best changed.
     """
 
@@ -64,6 +73,7 @@ class SearchAlgorithm(ABC):
         self.asked = 0
         self.told = 0
         self.refused = 0
+        self.waiting: dict[tuple[Metric, str | None], Candidate] = {}
         self.since_best = 0
 
     @abstractmethod
@@ -74,52 +84,69 @@ class SearchAlgorithm(ABC):
         """Whether the next candidate can be made before the results of all others have come."""
         return True
 
-    def ask(self, is_repeat: IsRepeat | None = None) -> Candidate:
+    def ask(self, is_known: Judge | None = None, looks_known: Judge | None = None) -> Candidate:
         """Make the next candidate.
 
-        An offspring is refused when the population holds its metric and scope already, when
-        ``is_repeat`` says so, or when its metric reads no terminal and so ranks nothing; after
-        ``variation.attempts`` tries the last one is taken anyway.
+        An offspring is refused when its metric and scope are known, or when its metric reads no
+        terminal and so ranks nothing. One that looks known is put last: it waits until
+        ``variation.attempts`` tries have brought no new one, and then the oldest that waits is
+        taken. Where none waits, the last try is taken though it is known.
 
         Args:
-            is_repeat: whether a metric was seen before with this scope.
+            is_known: whether a metric was seen before with this scope, beside the population.
+            looks_known: whether it prunes, as far as a cheap look can tell, like an earlier one.
         """
         known = {(metric_of(member), member.scope) for member in self.living()}
 
         def is_useless(metric: Metric, scope: str | None) -> bool:
             if not metric.terminals or (metric, scope) in known:
                 return True
-            return is_repeat is not None and is_repeat(metric, scope)
+            return is_known is not None and is_known(metric, scope)
 
         with drawing_from(self.generator):
-            proposal, metric = self._proposal(is_useless)
+            candidate = self._candidate(is_useless, looks_known or (lambda metric, scope: False))
         self.asked += 1
+        candidate.individual.number = self.asked
+        generation = self.config.generation(self.asked)
+        return replace(candidate, number=self.asked, generation=generation)
+
+    def _candidate(self, is_useless: Judge, looks_known: Judge) -> Candidate:
+        """Return a candidate without a number; a seed is taken as it is asked for."""
+        for _ in range(self.config.variation.attempts):
+            candidate = self._simplified(self._seed() or self.propose())
+            if candidate.operation == SEED:
+                return candidate
+            if is_useless(*candidate.key) or candidate.key in self.waiting:
+                self.refused += 1
+            elif looks_known(*candidate.key):
+                self.waiting[candidate.key] = candidate
+            else:
+                return candidate
+        while self.waiting:
+            oldest = self.waiting.pop(next(iter(self.waiting)))
+            if not is_useless(*oldest.key):
+                return oldest
+            self.refused += 1
+        self.refused -= 1
+        return candidate
+
+    def _simplified(self, proposal: Proposal) -> Candidate:
+        """Return the candidate that an individual becomes, without a number."""
+        scope = proposal.individual.scope
+        raw = tree_to_metric(proposal.individual)
+        metric = self.simplify(raw, scope)
         individual = Individual(metric_to_nodes(metric, self.primitives))
-        individual.scope = proposal.individual.scope
-        individual.number = self.asked
+        individual.scope = scope
         return Candidate(
-            number=self.asked,
-            generation=self.config.generation(self.asked),
+            number=0,
+            generation=0,
             operation=proposal.operation,
             parents=proposal.parents,
-            raw=tree_to_metric(proposal.individual),
+            raw=raw,
             metric=metric,
             individual=individual,
             baseline=proposal.baseline,
         )
-
-    def _proposal(self, is_useless: IsRepeat) -> tuple[Proposal, Metric]:
-        """Return an individual and its simplified metric; a seed is taken as it is asked for."""
-        tries = 1
-        while True:
-            proposal = self._seed() or self.propose()
-            scope = proposal.individual.scope
-            metric = self.simplify(tree_to_metric(proposal.individual), scope)
-            last = proposal.operation == SEED or tries == self.config.variation.attempts
-            if last or not is_useless(metric, scope):
-                return proposal, metric
-            self.refused += 1
-            tries += 1
 
     def _seed(self) -> Proposal | None:
         """The next known metric, None when all of them are in."""
@@ -219,6 +246,7 @@ class SearchAlgorithm(ABC):
             "asked": self.asked,
             "told": self.told,
             "refused": self.refused,
+            "waiting": [to_record(candidate) for candidate in self.waiting.values()],
             "since_best": self.since_best,
             "generator": [version, list(internal), gauss],
             "population": [to_member(m) for m in self.population],
@@ -232,6 +260,8 @@ class SearchAlgorithm(ABC):
         self.asked = state["asked"]
         self.told = state["told"]
         self.refused = state["refused"]
+        waiting = [from_record(record, self.primitives) for record in state["waiting"]]
+        self.waiting = {candidate.key: candidate for candidate in waiting}
         self.since_best = state["since_best"]
         self.population = self.members(state["population"])
         self.hall_of_fame.clear()

@@ -77,9 +77,9 @@ class WorkerPool:
         """Predicted tokens of one evaluation that is not stopped early."""
         return self.books.full_tokens
 
-    def is_repeat(self, metric: Metric, scope: str | None) -> bool:
+    def looks_known(self, metric: Metric, scope: str | None) -> bool:
         """Whether a metric looks like one that was evaluated."""
-        return self.books.is_repeat(metric, scope)
+        return self.books.looks_known(metric, scope)
 
     def remember(self, record: Mapping[str, Any]) -> None:
         """Take back what an earlier process of this run evaluated, from its log."""

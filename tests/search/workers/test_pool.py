@@ -81,7 +81,7 @@ def search(evaluator, depth, seed=0):
         observer=lambda a, c, r, p: seen.append(
             {**c.record(r), "seconds": 0, "tokens": 0, "number": c.number}
         ),
-        refuse_repeats=False,
+        put_last=False,
         flight=Flight(depth),
     )
     return seen
@@ -162,7 +162,7 @@ def test_a_resumed_pool_knows_what_the_log_knows(fitness, kit):
     pool.remember(record)
     result = pool.evaluate(Metric.parse("sqr(W)"))
     assert (result.known_by, result.cost, result.tokens) == ("digest", 0, 0)
-    assert pool.is_repeat(MAGNITUDE, None) and not pool.is_repeat(WANDA, None)
+    assert pool.looks_known(MAGNITUDE, None) and not pool.looks_known(WANDA, None)
     assert pool.full_tokens == fitness().full_tokens
 
 
