@@ -59,7 +59,8 @@ class Landscape:
         return landscape(metric, scope)
 
     def looks_known(self, metric, scope):
-        return False
+        """A guess, mostly wrong: one in five looks known."""
+        return (landscape(metric, scope).perplexity - 10) % 5 == 0
 
 
 def partly(candidate: Candidate) -> FitnessResult:
