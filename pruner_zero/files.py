@@ -37,6 +37,11 @@ def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
     write_atomic(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
 
 
+def as_typed(path: Path) -> Path:
+    """A path below the current folder, as people would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def is_folder(text: str) -> bool:
     """Whether a text is the path of a folder; one that is too long for a path is not."""
     try:

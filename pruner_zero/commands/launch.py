@@ -25,7 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pruner_zero.commands.quoting import as_list, quote_formulas, split_positional
 from pruner_zero.commands.schema import register_schemas
+from pruner_zero.commands.sweep_failures import how_a_sweep_goes_on, note_failure
 from pruner_zero.errors import UserError, suggest
+from pruner_zero.files import as_typed
 
 # Launchers of sweeps that are extras, by what Hydra calls them.
 _LAUNCHERS = {
@@ -105,7 +107,7 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
     @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=command)
     def job(cfg: DictConfig) -> None:
         # Hydra prints a stack trace for exceptions; a user's mistake leaves before it sees one.
-        output = _relative(Path(HydraConfig.get().runtime.output_dir))
+        output = as_typed(Path(HydraConfig.get().runtime.output_dir))
         try:
             task(cfg, output)
         except SystemExit as ending:
@@ -113,24 +115,20 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
                 _say_how_a_sweep_goes_on(command)
             raise
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            _say_how_a_sweep_goes_on(command)
-            raise SystemExit(2) from None
+            _fail(command, str(error))
         except torch.OutOfMemoryError as error:
-            print(
-                f"error: out of memory ({_first_line(error)}): set memory=blockwise, "
+            _fail(
+                command,
+                f"out of memory ({_first_line(error)}): set memory=blockwise, "
                 "model.dtype=bfloat16, shorter windows (fitness.length, test.length, length), or "
                 "device=cpu",
-                file=sys.stderr,
             )
-            raise SystemExit(2) from None
         except torch.AcceleratorError as error:
-            print(
-                f"error: the device failed ({_first_line(error)}): start the command again; "
+            _fail(
+                command,
+                f"the device failed ({_first_line(error)}): start the command again; "
                 "a search goes on after its last complete candidate with resume=auto",
-                file=sys.stderr,
             )
-            raise SystemExit(2) from None
         finally:
             # Hydra makes the folder first; a mistake or a resumed run leaves nothing in it.
             # Commands without a folder of their own are given the current one, which stays.
@@ -140,18 +138,26 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
     return job
 
 
-def _say_how_a_sweep_goes_on(command: str) -> None:
+def _fail(command: str, message: str) -> None:
+    """End a job whose mistake is one line; a sweep of searches goes on with its other jobs.
+
+    Raises:
+        SystemExit: not in a sweep.
+    """
+    print(f"error: {message}", file=sys.stderr)
+    if not _in_a_sweep(command):
+        raise SystemExit(2) from None
     job = HydraConfig.get()
-    if command == "search" and job.mode == RunMode.MULTIRUN:
-        place = _relative(Path(job.sweep.dir))
-        print(
-            f"the whole sweep goes on with the same command and hydra.sweep.dir={place} resume=auto"
-        )
+    note_failure(Path(job.sweep.dir), job.job.num, message)
 
 
-def _relative(path: Path) -> Path:
-    """A path below the current folder, as people would type it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def _in_a_sweep(command: str) -> bool:
+    return command == "search" and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _say_how_a_sweep_goes_on(command: str) -> None:
+    if _in_a_sweep(command):
+        print(how_a_sweep_goes_on(Path(HydraConfig.get().sweep.dir)))
 
 
 def check_overrides(

@@ -135,12 +135,37 @@ def test_every_value_is_checked_before_the_first_job(
     assert not sweep.exists()
 
 
-def test_a_sweep_that_a_mistake_stops_says_how_it_goes_on(tiny_arguments, tmp_path, capsys):
+@pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
+def test_a_sweep_goes_on_after_a_job_that_fails_and_says_so_at_its_end(
+    tiny_arguments, tmp_path, capsys, launcher
+):
+    if launcher != "basic":
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     sweep = tmp_path / "sweep"
-    assert run(*quick(tiny_arguments, sweep), "validation.windows=2,100000") == 2
+    swept = [*quick(tiny_arguments, sweep), f"hydra/launcher={launcher}"]
+    assert run(*swept, "validation.windows=100000,1,2") == 2
     printed = capsys.readouterr()
-    assert "validation.length" in printed.err and printed.err.count("\n") == 1
-    assert f"hydra.sweep.dir={sweep} resume=auto" in printed.out
+    *early, last = printed.err.splitlines()
+    assert last.startswith("error: job 0 failed: files, validation split: the text has")
+    assert early == ([last.replace("job 0 failed: ", "")] if launcher == "basic" else [])
+    assert f"report of 2 runs  {sweep / 'report.html'}" in printed.out
+    hint = "the whole sweep goes on with the same command and hydra.sweep.dir="
+    assert printed.out.splitlines()[-1] == f"{hint}{sweep} resume=auto"
+    assert (sweep / "1" / "results.json").exists() and not (sweep / "0").exists()
+    # The same command with nothing wrong: what is done stays, and nothing has failed any more.
+    assert run(*swept, "validation.windows=3,1,2", "resume=auto") == 0
+    assert (sweep / "0" / "results.json").exists()
+    assert "error" not in capsys.readouterr().err
+
+
+def test_a_sweep_whose_jobs_all_fail_has_no_page(tiny_arguments, tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    assert run(*quick(tiny_arguments, sweep), "validation.windows=100000,200000") == 2
+    printed = capsys.readouterr()
+    assert [line.partition(": files")[0] for line in printed.err.splitlines()[2:]] == [
+        "error: job 0 failed", "error: job 1 failed"
+    ]  # fmt: skip
+    assert "report" not in printed.out and not (sweep / "report.html").exists()
 
 
 def test_an_interrupted_sweep_goes_on(tiny_arguments, tmp_path, capsys):
