@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--exponents", nargs="+", default=["0.65", "0.77"])
     parser.add_argument("--sparsity", type=float, default=0.6)
     options = parser.parse_args()
-    model, tokenizer = load_model("smollm2-135m")
+    model, tokenizer = load_model("smollm2-135m", dtype="bfloat16")
     corpus = load_corpus("wikipedia")
     texts = {
         split: spread_windows(corpus.tokens(split, tokenizer), 1024, 8)
