@@ -21,7 +21,7 @@ from deap import gp
 
 from pruner_zero.metric import Metric
 from pruner_zero.search.individual import Candidate
-from pruner_zero.search.members import from_record, to_record
+from pruner_zero.search.members import from_pending, to_pending
 from pruner_zero.search.racing import Rival
 
 
@@ -36,7 +36,7 @@ class Flying:
         """Return it as plain JSON values, for checkpoints."""
         rival = self.rival
         return {
-            **to_record(self.candidate),
+            **to_pending(self.candidate),
             "rival": rival and {"losses": list(rival.losses), "holds_place": rival.holds_place},
         }
 
@@ -48,7 +48,7 @@ class Flying:
             record: plain JSON values.
             primitives: of the search's trees.
         """
-        candidate, rival = from_record(record, primitives), record["rival"]
+        candidate, rival = from_pending(record, primitives), record["rival"]
         # Only complete evaluations are rivals, and those have finite losses.
         return cls(candidate, rival and Rival(tuple(rival["losses"]), rival["holds_place"]))
 

@@ -1,4 +1,4 @@
-"""Individuals and candidates as plain JSON values and back, for checkpoints."""
+"""Individuals and pending candidates as plain JSON values and back, for checkpoints."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def from_member(member: Member, primitives: gp.PrimitiveSet) -> tuple[Individual
     return individual, or_infinity(member["perplexity"])
 
 
-def to_record(candidate: Candidate) -> Member:
+def to_pending(candidate: Candidate) -> Member:
     """Return a candidate that is not evaluated yet as JSON values."""
     baseline = candidate.baseline
     return {
@@ -67,8 +67,8 @@ def to_record(candidate: Candidate) -> Member:
     }
 
 
-def from_record(record: Member, primitives: gp.PrimitiveSet) -> Candidate:
-    """Return the candidate that `to_record` wrote."""
+def from_pending(record: Member, primitives: gp.PrimitiveSet) -> Candidate:
+    """Return the candidate that `to_pending` wrote."""
     metric = Metric.parse(record["simplified"])
     individual = Individual(metric_to_nodes(metric, primitives))
     individual.scope = record["scope"]

@@ -24,10 +24,10 @@ from pruner_zero.search.individual import (
 from pruner_zero.search.members import (
     Member,
     from_member,
-    from_record,
+    from_pending,
     metric_of,
     to_member,
-    to_record,
+    to_pending,
 )
 from pruner_zero.search.primitives import metric_to_nodes, tree_to_metric
 from pruner_zero.search.randomness import drawing_from
@@ -54,7 +54,8 @@ class SearchAlgorithm(ABC):
         asked: candidates made so far.
         told: candidates whose results came so far.
         refused: repeats that were thrown away before evaluation, see `ask`.
-        waiting: offspring that look like earlier candidates and were put last, oldest first.
+        waiting: offspring that look like earlier candidates and were put last, oldest first, as
+            JSON values: the state is written with every candidate, and there can be hundreds.
         since_best: candidates told since the best changed.
     """
 
@@ -73,7 +74,7 @@ class SearchAlgorithm(ABC):
         self.asked = 0
         self.told = 0
         self.refused = 0
-        self.waiting: dict[tuple[Metric, str | None], Candidate] = {}
+        self.waiting: dict[tuple[Metric, str | None], Member] = {}
         self.since_best = 0
 
     @abstractmethod
@@ -119,13 +120,14 @@ class SearchAlgorithm(ABC):
             if is_useless(*candidate.key) or candidate.key in self.waiting:
                 self.refused += 1
             elif looks_known(*candidate.key):
-                self.waiting[candidate.key] = candidate
+                self.waiting[candidate.key] = to_pending(candidate)
             else:
                 return candidate
         while self.waiting:
-            oldest = self.waiting.pop(next(iter(self.waiting)))
-            if not is_useless(*oldest.key):
-                return oldest
+            key = next(iter(self.waiting))
+            oldest = self.waiting.pop(key)
+            if not is_useless(*key):
+                return from_pending(oldest, self.primitives)
             self.refused += 1
         self.refused -= 1
         return candidate
@@ -246,7 +248,7 @@ class SearchAlgorithm(ABC):
             "asked": self.asked,
             "told": self.told,
             "refused": self.refused,
-            "waiting": [to_record(candidate) for candidate in self.waiting.values()],
+            "waiting": list(self.waiting.values()),
             "since_best": self.since_best,
             "generator": [version, list(internal), gauss],
             "population": [to_member(m) for m in self.population],
@@ -260,8 +262,8 @@ class SearchAlgorithm(ABC):
         self.asked = state["asked"]
         self.told = state["told"]
         self.refused = state["refused"]
-        waiting = [from_record(record, self.primitives) for record in state["waiting"]]
-        self.waiting = {candidate.key: candidate for candidate in waiting}
+        waiting = state["waiting"]
+        self.waiting = {(Metric.parse(one["simplified"]), one["scope"]): one for one in waiting}
         self.since_best = state["since_best"]
         self.population = self.members(state["population"])
         self.hall_of_fame.clear()
