@@ -41,14 +41,14 @@ def main() -> None:
         split: spread_windows(corpus.tokens(split, tokenizer), 1024, 8)
         for split in ("search", "validation")
     }
+    calibration = corpus.tokens("calibration", tokenizer)
     layers = prunable_layers(model)
     dense = DenseWeights(layers)
     print("| sequences | seed | exponent | search | validation |\n" + "| --- " * 5 + "|")
     for sequences in options.sequences:
         for seed in options.seeds:
-            tokens = corpus.tokens("calibration", tokenizer)
             statistics = measure_statistics(
-                model, calibration_windows(tokens, sequences, 512, seed=seed), terminals=["G"]
+                model, calibration_windows(calibration, sequences, 512, seed=seed), terminals=["G"]
             )
             for exponent in options.exponents:
                 score = scorer(Metric.parse(f"mul(power(G, {exponent}), W)"), statistics, dense)
