@@ -128,6 +128,7 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
                 command,
                 f"the device failed ({_first_line(error)}): start the command again; "
                 "a search goes on after its last complete candidate with resume=auto",
+                process_is_lost=True,
             )
         finally:
             # Hydra makes the folder first; a mistake or a resumed run leaves nothing in it.
@@ -138,16 +139,25 @@ def _main(command: str, task: Task) -> Callable[[], Any]:
     return job
 
 
-def _fail(command: str, message: str) -> None:
+def _fail(command: str, message: str, *, process_is_lost: bool = False) -> None:
     """End a job whose mistake is one line; a sweep of searches goes on with its other jobs.
 
+    Args:
+        command: its name.
+        message: what is wrong.
+        process_is_lost: nothing more can run in this process; a sweep that runs its jobs here, one
+            after the other, ends with this one.
+
     Raises:
-        SystemExit: not in a sweep.
+        SystemExit: not in a sweep that goes on.
     """
     print(f"error: {message}", file=sys.stderr)
+    job = HydraConfig.get()
     if not _in_a_sweep(command):
         raise SystemExit(2) from None
-    job = HydraConfig.get()
+    if process_is_lost and job.runtime.choices["hydra/launcher"] == "basic":
+        _say_how_a_sweep_goes_on(command)
+        raise SystemExit(2) from None
     note_failure(Path(job.sweep.dir), job.job.num, message)
 
 

@@ -11,11 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from pruner_zero.__main__ import main
 from pruner_zero.commands.launch import check_overrides
 from pruner_zero.errors import UserError
+from pruner_zero.search.worker import FitnessWorker
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -147,6 +149,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails_and_says_so_at_its_end(
     printed = capsys.readouterr()
     *early, last = printed.err.splitlines()
     assert last.startswith("error: job 0 failed: files, validation split: the text has")
+    assert "validation.length" in last
     assert early == ([last.replace("job 0 failed: ", "")] if launcher == "basic" else [])
     assert f"report of 2 runs  {sweep / 'report.html'}" in printed.out
     hint = "the whole sweep goes on with the same command and hydra.sweep.dir="
@@ -165,7 +168,26 @@ def test_a_sweep_whose_jobs_all_fail_has_no_page(tiny_arguments, tmp_path, capsy
     assert [line.partition(": files")[0] for line in printed.err.splitlines()[2:]] == [
         "error: job 0 failed", "error: job 1 failed"
     ]  # fmt: skip
+    assert all("validation.length" in line for line in printed.err.splitlines())
     assert "report" not in printed.out and not (sweep / "report.html").exists()
+
+
+def test_a_serial_sweep_ends_with_the_device_that_it_lost(
+    tiny_arguments, tmp_path, capsys, monkeypatch
+):
+    def lose(*_arguments):
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nSearch for …")
+
+    sweep = tmp_path / "sweep"
+    with monkeypatch.context() as patch:
+        patch.setattr(FitnessWorker, "compute", lose)
+        assert run(*quick(tiny_arguments, sweep), "seed=1,2") == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: the device failed") and printed.err.count("\n") == 1
+    assert printed.out.splitlines()[-1].endswith(f"and hydra.sweep.dir={sweep} resume=auto")
+    assert not (sweep / "1").exists()
+    assert run(*quick(tiny_arguments, sweep), "seed=1,2", "resume=auto") == 0
+    assert (sweep / "1" / "results.json").exists()
 
 
 def test_an_interrupted_sweep_goes_on(tiny_arguments, tmp_path, capsys):
