@@ -44,8 +44,9 @@ perplexity.
 
 usage: pruner-zero search [KEY=VALUE ...] [-m] [--cfg job]
 
-  experiment=wide|adaptive|tiny  settings by name: those that found masks better than SparseGPT's at
-                                 50 %; metrics in place of its saliency at 2:4; all in seconds
+  experiment=wide|adaptive|paper|tiny  settings by name: those that found masks better than
+                                       SparseGPT's at 50 %; metrics in place of its saliency at 2:4;
+                                       the paper's own space at full size; all in seconds
   model=smollm2-135m|llama2-7b|tinyllama-1.1b|random-tiny    or model=hub model.path=ORG/NAME|FOLDER
   corpus=wikipedia|news|wikitext2|c4|ptb                     or corpus=files corpus.files=[my.txt]
   sparsity=0.5|2:4|4:8       share of weights to prune, or N of every M consecutive inputs
