@@ -74,10 +74,21 @@ def open_run(
             raise UserError(f"resume: another process works in {path}")
         return _taken_up(cfg, folder), True
     if (output / "evaluations.jsonl").exists():
-        raise UserError(f"{output} already holds a run: choose another folder or resume it")
+        raise UserError(_occupied(cfg, output))
     if output.exists() and any(not path.name.startswith(".") for path in output.iterdir()):
         raise UserError(f"{output} is not empty: choose another folder with hydra.run.dir=")
     return RunFolder(output), False
+
+
+def _occupied(cfg: DictConfig, output: Path) -> str:
+    """Say why no run can begin in the folder of another."""
+    folder = RunFolder(output)
+    if cfg.resume == "auto" and not _unreadable(folder) and (keys := differing(cfg, folder)):
+        return (
+            f"{output} already holds a run with other values of {', '.join(keys)}: choose another "
+            "folder with hydra.run.dir="
+        )
+    return f"{output} already holds a run: choose another folder or resume it"
 
 
 def _unreadable(folder: RunFolder) -> str | None:

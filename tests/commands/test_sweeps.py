@@ -201,7 +201,7 @@ def test_an_interrupted_sweep_goes_on(tiny_arguments, tmp_path, capsys):
     assert (sweep / "0" / "results.json").read_text() == before
     assert (sweep / "1" / "results.json").exists()
     assert run(*settings, "seed=3") == 2
-    assert "already holds a run" in capsys.readouterr().err
+    assert "already holds a run with other values of seed: choose" in capsys.readouterr().err
 
 
 def test_the_sweep_over_population_and_mutation_is_a_file():
