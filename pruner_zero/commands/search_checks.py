@@ -25,6 +25,8 @@ from pruner_zero.model.sparsity import (
 from pruner_zero.search.config import check_scopes, check_simplification
 from pruner_zero.tracking import check_tracker
 
+_NO_FILES = ("on", "true", "false", "yes", "no", "none")  # nobody calls a ledger so
+
 
 def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     """Find every mistake that can be found before a file is read.
@@ -51,6 +53,8 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
                 raise UserError(f"{group}.{key} must be at least {least}")
     _check_domains(config)
     check_memory(config.memory)
+    if (config.ledger or "").lower() in _NO_FILES:
+        raise UserError(f"ledger={config.ledger}: off for none, null for the cache's own, or a file")
     if config.fitness.score_memory < 0:
         raise UserError("fitness.score_memory must be at least 0")
     resolve_device(config.device)
