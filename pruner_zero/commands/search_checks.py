@@ -54,7 +54,9 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     _check_domains(config)
     check_memory(config.memory)
     if (config.ledger or "").lower() in _NO_FILES:
-        raise UserError(f"ledger={config.ledger}: off for none, null for the cache's own, or a file")
+        raise UserError(
+            f"ledger={config.ledger}: off for none, null for the cache's own, or a file"
+        )
     if config.fitness.score_memory < 0:
         raise UserError("fitness.score_memory must be at least 0")
     resolve_device(config.device)

@@ -13,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -125,11 +125,15 @@ class Ledger:
         return LedgerContext(self, name)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield every evaluation with its context, best first inside a context."""
-        cursor = self._database.execute(
+        """Yield every evaluation with its context, in the order in which they were made.
+
+        Raises:
+            UserError: the file was damaged since it was opened.
+        """
+        cursor = self._read(
             "SELECT c.id, c.description, e.digest, e.windows, e.losses, e.expression, e.scope, "
             "e.seconds, e.created FROM evaluations e JOIN contexts c ON c.id = e.context "
-            "ORDER BY c.id, e.created, e.digest"
+            "ORDER BY c.id, e.created, e.digest",
         )
         for name, description, digest, windows, losses, expression, scope, seconds, made in cursor:
             yield {
@@ -143,6 +147,21 @@ class Ledger:
                 "seconds": seconds,
                 "created": made,
             }
+
+    def _read(self, query: str, values: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> UserError:
+        if isinstance(error, sqlite3.OperationalError):
+            return UserError(
+                f"cannot write the ledger {self.path} ({error}): make room or set ledger=off"
+            )
+        return UserError(
+            f"the ledger {self.path} is damaged ({error}): the same command again moves it aside"
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -158,27 +177,27 @@ class LedgerContext:
 
     def digest(self, expression: str, scope: str) -> str | None:
         """The digest that this expression's masks are known to have, None when they are not."""
-        row = self.ledger._database.execute(
+        rows = self.ledger._read(
             "SELECT digest FROM identities WHERE context = ? AND expression = ? AND scope = ?",
             (self.name, expression, scope),
-        ).fetchone()
-        return None if row is None else str(row[0])
+        )
+        return str(rows[0][0]) if rows else None
 
     def losses(self, digest: str) -> tuple[float, ...]:
         """Losses of the first windows, in nats; empty when the digest is unknown."""
-        row = self.ledger._database.execute(
+        rows = self.ledger._read(
             "SELECT losses FROM evaluations WHERE context = ? AND digest = ?", (self.name, digest)
-        ).fetchone()
-        return () if row is None else _floats(row[0])
+        )
+        return _floats(rows[0][0]) if rows else ()
 
     def snapshot(self) -> tuple[dict[tuple[str, str], str], dict[str, Losses]]:
         """All digests by expression and scope, and all losses by digest."""
-        execute = self.ledger._database.execute
-        identities = execute(
+        read = self.ledger._read
+        identities = read(
             "SELECT expression, scope, digest FROM identities WHERE context = ?", (self.name,)
         )
         digests = {(expression, scope): digest for expression, scope, digest in identities}
-        evaluations = execute(
+        evaluations = read(
             "SELECT digest, losses FROM evaluations WHERE context = ?", (self.name,)
         )
         return digests, {digest: _floats(losses) for digest, losses in evaluations}
@@ -223,7 +242,7 @@ class _written:
         try:
             self._ledger._database.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise self._ledger._failed(error) from error
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         database = self._ledger._database
@@ -236,12 +255,7 @@ class _written:
         if database.in_transaction:
             database.execute("ROLLBACK")
         if isinstance(error, sqlite3.Error):
-            raise self._failed(error) from error
-
-    def _failed(self, error: sqlite3.Error) -> UserError:
-        return UserError(
-            f"cannot write the ledger {self._ledger.path} ({error}): make room or set ledger=off"
-        )
+            raise self._ledger._failed(error) from error
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -249,6 +263,10 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        # Damage inside would come up in the middle of a search, when it is too late to start anew.
+        (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(" ".join(state.split()))
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version not in (0, VERSION):
             raise _OtherVersion(version)

@@ -48,7 +48,7 @@ def test_contexts_are_apart_and_independent_of_key_order(tmp_path):
     assert (row["model"], row["expression"], row["losses"]) == ("m", "W", [1.0])
 
 
-@pytest.mark.parametrize("damage", ["text", "half", "version"])
+@pytest.mark.parametrize("damage", ["text", "half", "middle", "end", "version"])
 def test_unusable_files_are_moved_aside_and_said_once(tmp_path, damage):
     path = tmp_path / "ledger.sqlite"
     ledger = Ledger(path)
@@ -60,6 +60,8 @@ def test_unusable_files_are_moved_aside_and_said_once(tmp_path, damage):
     elif damage == "half":
         whole = path.read_bytes()
         path.write_bytes(b"\0" * 100 + whole[100:])
+    elif damage in ("middle", "end"):
+        spoil(path, *{"middle": (0.3, 0.6), "end": (0.8, 1.0)}[damage])
     else:
         with sqlite3.connect(path) as database:
             database.execute("PRAGMA user_version = 99")
@@ -72,6 +74,30 @@ def test_unusable_files_are_moved_aside_and_said_once(tmp_path, damage):
     fresh.context(KEY).record("W", "row", "d", (1.0,), 1.0)
     Ledger(path, said.append)
     assert len(said) == 1
+
+
+def test_damage_under_an_open_ledger_is_one_line(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    context = ledger.context(KEY)
+    for number in range(200):
+        context.record("W", "row", f"d{number}", (1.0,) * 50, 1.0)
+    ledger.close()
+    opened = Ledger(path)
+    context = opened.context(KEY)
+    opened._database.execute("PRAGMA shrink_memory")  # so that it reads from the disk again
+    spoil(path, 0.1, 1.0)
+    for damaged in (context.snapshot, lambda: list(opened.rows())):
+        with pytest.raises(UserError, match=r"is damaged .* the same command again"):
+            damaged()
+
+
+def spoil(path, first, last):
+    """Overwrite a part of a file, given as shares of its size."""
+    content = bytearray(path.read_bytes())
+    start, end = int(first * len(content)), int(last * len(content))
+    content[start:end] = b"\xa5" * (end - start)
+    path.write_bytes(content)
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
