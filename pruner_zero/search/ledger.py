@@ -197,9 +197,7 @@ class LedgerContext:
             "SELECT expression, scope, digest FROM identities WHERE context = ?", (self.name,)
         )
         digests = {(expression, scope): digest for expression, scope, digest in identities}
-        evaluations = read(
-            "SELECT digest, losses FROM evaluations WHERE context = ?", (self.name,)
-        )
+        evaluations = read("SELECT digest, losses FROM evaluations WHERE context = ?", (self.name,))
         return digests, {digest: _floats(losses) for digest, losses in evaluations}
 
     def record(
