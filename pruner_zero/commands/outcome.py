@@ -77,6 +77,7 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
     write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
     display.table(title, header, rows)
+    _present_front(results, display)
     # The last row is the best one's: it says in which scope, also where scopes are not searched.
     own = best.scope or results["table"][-1]["scope"] or "row"
     scope = f", scope {own}" if best.scope or own != "row" else ""
@@ -92,6 +93,28 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
         display.say(f"prune with    metric={folder.path} {settings}")
     display.say(f"run folder    {folder.path}")
     display.say(f"total time    {results['minutes']:.1f} min")
+
+
+def _present_front(results: dict[str, Any], display: Display) -> None:
+    """Print the Pareto front of an algorithm that keeps one."""
+    front = results["front"]
+    if not front:
+        return
+    best = results["table"][-1]["method"]
+    places = [row for row in results["table"] if row["method"] == best] if front[0]["parts"] else []
+    judged = [f"{row['model']} {row['sparsity']}" for row in places]
+    rows = [
+        [
+            _shown(member["search_perplexity"]),
+            *map(_shown, member["parts"]),
+            str(member["nodes"]),
+            member["scope"] or "",
+            member["expression"],
+        ]
+        for member in front
+    ]
+    header = ["perplexity", *judged, "nodes", "scope", "metric"]
+    display.table("Pareto front on the search windows", header, rows)
 
 
 def _shown(value: float | None) -> str:

@@ -249,8 +249,14 @@ def _conclude(ready: _Ready, progress: Progress, dense: float, display: Display)
             "update": config.fitness.update,
         },
         "front": [
-            {"expression": str(metric), "scope": scope, "search_perplexity": value, "nodes": size}
-            for metric, scope, value, size in algorithm.front()
+            {
+                "expression": str(member.metric),
+                "scope": member.scope,
+                "search_perplexity": member.perplexity,
+                "parts": list(member.parts),
+                "nodes": member.size,
+            }
+            for member in algorithm.front()
         ],
         "seed": config.seed,
         "provenance": provenance(bench.device),

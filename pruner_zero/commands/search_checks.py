@@ -39,6 +39,12 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     """
     config.search.check()
     config.fitness.racing.check()
+    place, fame = config.fitness.racing.place, config.search.hall_of_fame
+    if place is not None and place > fame:
+        raise UserError(
+            f"fitness.racing.place={place} is beyond search.hall_of_fame={fame}, whose places "
+            "candidates race for"
+        )
     check_simplification(config.simplify)
     check_tracker(config.tracker)
     check_workers(config.workers, config.device, config.memory)

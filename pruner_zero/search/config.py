@@ -39,8 +39,9 @@ class SearchConfig:
             1992): fresh material for a population whose trees have grown short and alike.
         diversity: what keeps a population from becoming one family, see `diversity`.
         generations: ends the search after this many times the offspring of one generation.
-        evaluations: ends the search after this many forward evaluations (metrics that fail, or
-            whose masks are known, cost none); null for no limit.
+        evaluations: ends the search after the tokens of this many full evaluations (one that is
+            stopped early costs a part; metrics that fail, or whose masks are known, cost none);
+            null for no limit.
         minutes: ends the search after this time; null for no limit.
         stagnation: ends the search after this many candidates without a new best; null for never.
         hall_of_fame: how many of the best metrics are kept.

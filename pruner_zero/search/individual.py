@@ -60,6 +60,24 @@ class Ranked(NamedTuple):
     perplexity: float
 
 
+class FrontMember(NamedTuple):
+    """A metric of a Pareto front.
+
+    Attributes:
+        metric: the simplified metric.
+        scope: None for the run's own.
+        perplexity: on the search windows; of a joint fitness the geometric mean of its parts.
+        size: nodes of the formula.
+        parts: perplexities of the parts of a joint fitness, where each is an objective.
+    """
+
+    metric: Metric
+    scope: str | None
+    perplexity: float
+    size: int
+    parts: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class FitnessResult:
     """What evaluating one metric gave.

@@ -74,6 +74,23 @@ def test_every_algorithm_runs_from_its_config(tiny_arguments, tmp_path, algorith
     assert len(log.read_text().splitlines()) == 16
 
 
+def test_the_front_is_an_answer(tiny_arguments, tmp_path, capsys):
+    joint = ["search=nsga2", "fitness.sparsity=[0.5,2:4]", "search.objectives=parts"]
+    assert run(*tiny_arguments, *joint, "search.generations=1", "test.baselines=[wanda]") == 0
+    front = json.loads((tmp_path / "run" / "results.json").read_text())["front"]
+    for member in front:
+        assert member["search_perplexity"] == pytest.approx(math.prod(member["parts"]) ** 0.5)
+        others = [other for other in front if other != member]
+        assert not any(
+            other["nodes"] <= member["nodes"]
+            and all(a <= b for a, b in zip(other["parts"], member["parts"], strict=True))
+            for other in others
+        )
+    printed = capsys.readouterr().out.partition("Pareto front on the search windows")[2]
+    assert "random-tiny 0.5" in printed and "random-tiny 2:4" in printed
+    assert all(f"{member['search_perplexity']:.2f}" in printed for member in front)
+
+
 def test_joint_fitness_over_sparsities_and_models(tiny_arguments, tmp_path, capsys):
     other = tmp_path / "other"
     model, tokenizer = random_tiny(blocks=3)

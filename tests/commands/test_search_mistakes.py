@@ -90,6 +90,7 @@ def test_a_run_that_is_not_there_is_named_with_the_nearest(tmp_path, capsys, mon
         (["test.baselines=[wnda]"], "did you mean 'wanda'"),
         (["fitness.length=1"], "fitness.length must be at least 2"),
         (["corpus=files"], "corpus.files"),
+        (["fitness.racing.place=11"], "place=11 is beyond search.hall_of_fame=10"),
         (["ledger=false"], "ledger=False: off for none"),
         (["fitness.domains=[nws]"], "fitness.domains: 'nws': did you mean 'news'"),
         (["validation.domains=[news]", "validation.windows=1"], "too few for 2 texts"),

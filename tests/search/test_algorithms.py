@@ -90,7 +90,7 @@ def test_partial_results_are_never_ranked(variant, seed):
     complete = [r.perplexity for _, r in seen if r.complete]
     assert algorithm.best_perplexity == min(complete) > 1.0
     if VARIANTS[variant].get("algorithm") == "nsga2":
-        assert all(perplexity > 1.0 for _, _, perplexity, _ in algorithm.front())
+        assert all(member.perplexity > 1.0 for member in algorithm.front())
 
 
 def test_a_complete_twin_takes_the_place_of_a_partial_one():

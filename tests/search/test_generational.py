@@ -64,11 +64,12 @@ def test_the_front_is_what_nothing_beats_in_both(variant, seed):
         if not any((q <= p and m <= n) and (q, m) != (p, n) for q, m in told)
     }  # fmt: skip
     front = algorithm.front()
-    assert [(p, n) for _, _, p, n in front] == sorted(expected)
-    for metric, scope, perplexity, size in front:
+    assert [(m.perplexity, m.size) for m in front] == sorted(expected)
+    for metric, scope, perplexity, size, parts in front:
+        assert parts == (), "one text and sparsity"
         assert metric.size == size
         assert landscape(metric, scope).perplexity == perplexity
-    assert front[0][:2] == (algorithm.best, algorithm.best_scope)
+    assert (front[0].metric, front[0].scope) == (algorithm.best, algorithm.best_scope)
 
 
 def test_small_trees_survive_in_nsga2_alone():

@@ -17,6 +17,7 @@ from pruner_zero.search.diversity import survivors
 from pruner_zero.search.individual import (
     Candidate,
     FitnessResult,
+    FrontMember,
     Individual,
     PerplexityFitness,
     Ranked,
@@ -237,8 +238,8 @@ class SearchAlgorithm(ABC):
         """The hall of fame, best first."""
         return [Ranked(metric_of(m), m.scope, m.perplexity) for m in self.hall_of_fame]
 
-    def front(self) -> list[tuple[Metric, str | None, float, int]]:
-        """The Pareto front where the algorithm keeps one: metric, scope, perplexity and size."""
+    def front(self) -> list[FrontMember]:
+        """The Pareto front where the algorithm keeps one."""
         return []
 
     def state(self) -> dict[str, Any]:

@@ -24,11 +24,10 @@ from typing import Any
 
 from deap import base, gp, tools
 
-from pruner_zero.metric import Metric
 from pruner_zero.search.algorithms.base import Simplify
 from pruner_zero.search.algorithms.generational import Generational
 from pruner_zero.search.config import SearchConfig
-from pruner_zero.search.individual import Individual
+from pruner_zero.search.individual import FrontMember, Individual
 from pruner_zero.search.members import metric_of, to_member
 
 
@@ -50,9 +49,13 @@ class NSGA2(Generational):
         self.archive = tools.ParetoFront(similar=lambda one, other: True)
         self.parts = 0
 
-    def front(self) -> list[tuple[Metric, str | None, float, int]]:
-        """The Pareto front: metric, scope, perplexity and size, from the best to the shortest."""
-        return [(metric_of(m), m.scope, m.perplexity, len(m)) for m in self.archive]
+    def front(self) -> list[FrontMember]:
+        """The Pareto front, from the best perplexity to the shortest formula."""
+        parts = self.config.objectives == "parts"
+        return [
+            FrontMember(metric_of(m), m.scope, m.perplexity, len(m), m.parts if parts else ())
+            for m in self.archive
+        ]
 
     def rate(self, individual: Individual, perplexity: float) -> None:
         """Give an individual its objectives; a failure is infinitely bad in every part."""
