@@ -1,6 +1,6 @@
 """Replay racing over the candidates of a run.
 
-    python experiments/racing_study/replay.py RUN_FOLDER ... [--abandon 2 inf]
+    python experiments/racing_study/replay.py RUN_FOLDER ... [--abandon 2 inf] [--plot FILE.svg]
 
 A run that evaluated every candidate on every window has every loss in its log, so that every rule
 can be tried on the same candidates: who would have been stopped, what that saves, and whether the
@@ -15,6 +15,10 @@ import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 from omegaconf import OmegaConf
 
 from pruner_zero.report.savings import left_out
@@ -65,7 +69,9 @@ def main() -> None:
     parser.add_argument("--abandon", nargs="*", type=float, default=[2.0, float("inf")])
     parser.add_argument("--top", type=int, default=10)
     parser.add_argument("--rungs", nargs="*", default=["1,2,4,8,16"], help="such as 1,2,4 1,2,3,4")
+    parser.add_argument("--plot", type=Path, help="an SVG file: what rules save, what they keep")
     options = parser.parse_args()
+    points: dict[str, list[tuple[float, float]]] = {}
     print("| run | abandon | confidence | margin | rungs | stopped | tokens of plain evaluation "
           "| saved | top kept |\n" + "| --- " * 9 + "|")  # fmt: skip
     for folder in options.runs:
@@ -97,6 +103,10 @@ def main() -> None:
                 replay.add(record["evaluation"], record["losses"], windows, tokens, rule)
             kept = {number for _, number in replay.hall}
             reference = reference or kept
+            if rule.enabled:
+                points.setdefault(f"{folder.name}, abandon {rule.abandon}", []).append(
+                    (plain / replay.tokens, len(kept & reference) / len(reference))
+                )
             rungs = ",".join(str(r) for r in rule.rungs if r < config.fitness.windows)
             name = (rule.abandon, rule.confidence, rule.margin, rungs)
             shown = name if rule.enabled else ("", "no racing", "", "")
@@ -104,6 +114,21 @@ def main() -> None:
                   f"{replay.stopped} of {len(fresh)} | "
                   f"{100 * replay.tokens / plain:.1f} % | {plain / replay.tokens:.1f} x | "
                   f"{len(kept & reference)} of {len(reference)} |")  # fmt: skip
+    if options.plot:
+        draw(points, options.plot)
+
+
+def draw(points: dict[str, list[tuple[float, float]]], path: Path) -> None:
+    """Draw the share of the top that is kept against how many times fewer tokens are spent."""
+    figure, axes = plt.subplots(figsize=(6, 3.5))
+    for label, rules in points.items():
+        axes.scatter(*zip(*rules, strict=True), label=label, alpha=0.6)
+    axes.set(xlabel="fewer tokens than plain evaluation, times", ylabel="share of the top kept")
+    axes.set_ylim(-0.05, 1.05)
+    axes.axvline(5, color="grey", linestyle=":", label="wanted")
+    axes.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path)
 
 
 if __name__ == "__main__":
