@@ -83,7 +83,7 @@ def open_run(
 def _occupied(cfg: DictConfig, output: Path) -> str:
     """Say why no run can begin in the folder of another."""
     folder = RunFolder(output)
-    if cfg.resume == "auto" and not _unreadable(folder) and (keys := differing(cfg, folder)):
+    if not _unreadable(folder) and (keys := differing(cfg, folder)):
         return (
             f"{output} already holds a run with other values of {', '.join(keys)}: choose another "
             "folder with hydra.run.dir="
