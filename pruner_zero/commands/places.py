@@ -21,6 +21,7 @@ from pruner_zero.commands.setup import (
     calibration_key,
     ledger_context,
     naming_split,
+    open_ledger,
     open_workbench,
 )
 from pruner_zero.commands.workload import workload
@@ -33,6 +34,7 @@ from pruner_zero.model.methods import resolve_method
 from pruner_zero.model.obs_update import ObsUpdate
 from pruner_zero.model.sparsity import SparsityPattern
 from pruner_zero.search.joint import JointWorker
+from pruner_zero.search.ledger import Ledger
 from pruner_zero.search.worker import WHOLE, FitnessWorker
 
 _PAIR = ("wikipedia", "news")
@@ -89,10 +91,11 @@ def open_places(
     for domain in (*_tested(config), *config.fitness.domains, *config.validation.domains):
         if domain not in corpora:
             corpora[domain] = load_corpus(domain, cache=bench.cache, announce=display.say)
+    ledger = open_ledger(config.ledger, bench.cache, display)
     return [
         place
         for name, one in benches.items()
-        for place in _places(config, name, one, patterns, corpora, display)
+        for place in _places(config, name, one, patterns, corpora, ledger, display)
     ]
 
 
@@ -124,6 +127,7 @@ def _places(
     bench: Workbench,
     patterns: Sequence[SparsityPattern],
     corpora: Mapping[str, Corpus],
+    ledger: Ledger | None,
     display: Display,
 ) -> list[Place]:
     fitness, validation, test = config.fitness, config.validation, config.test
@@ -153,9 +157,11 @@ def _places(
     joint = len(patterns) > 1 or bool(fitness.models)
     workers: list[FitnessWorker] = []
     for pattern in patterns:
-        ledger = ledger_context(
-            bench, key, ids, str(pattern), config.ledger, display, own, fitness.update, texts
-        )
+        known = None
+        if ledger is not None:
+            known = ledger_context(
+                ledger, bench, key, ids, str(pattern), own, fitness.update, texts
+            )
         dense = workers[0].dense if workers else None
         racing = WHOLE if joint else fitness.racing.for_texts(len(texts))
         workers.append(
@@ -165,7 +171,7 @@ def _places(
                 ids,
                 pattern,
                 racing,
-                ledger,
+                known,
                 dense,
                 fitness.reuse,
                 bench.on_full,

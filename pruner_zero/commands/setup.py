@@ -203,26 +203,37 @@ def measured_perplexity(model: nn.Module, ids: Tensor, display: Display) -> floa
         return perplexity(model, ids, window=ids.shape[1], progress=progress)
 
 
+def open_ledger(setting: str | None, cache: Path, display: Display) -> Ledger | None:
+    """Open the ledger of evaluations.
+
+    Args:
+        setting: a file, ``off``, or None for the cache's own ledger.
+        cache: the cache folder.
+        display: says when a ledger had to be moved aside.
+    """
+    if setting and setting.lower() == "off":
+        return None
+    return Ledger(Path(setting) if setting else cache / "ledger.sqlite", display.say)
+
+
 def ledger_context(
+    ledger: Ledger,
     bench: Workbench,
     statistics_key: Mapping[str, Any],
     ids: Tensor,
     sparsity: str,
-    setting: str | None,
-    display: Display,
     operators: Sequence[str] = (),
     update: str = "none",
     texts: Mapping[str, str] | None = None,
-) -> LedgerContext | None:
-    """Open the part of the ledger that losses of this set-up belong to.
+) -> LedgerContext:
+    """Return the part of the ledger that losses of this set-up belong to.
 
     Args:
+        ledger: see `open_ledger`.
         bench: model and corpus.
         statistics_key: see `calibration_key`.
         ids: the search windows.
         sparsity: what is pruned, as text.
-        setting: a file, ``off``, or None for the cache's own ledger.
-        display: says when a ledger had to be moved aside.
         operators: SHA-256 of each file of the user's operators: with other operators the same
             formula may be another metric.
         update: what follows the masks, see ``fitness.update``; its Hessians are of the calibration
@@ -230,15 +241,12 @@ def ledger_context(
         texts: corpus name → fingerprint, of those whose windows take turns, in this order; the
             bench's own is one of them, and the only one by default.
     """
-    if setting and setting.lower() == "off":
-        return None
-    path = Path(setting) if setting else bench.cache / "ledger.sqlite"
     own: dict[str, Any] = {"operators": list(operators)} if operators else {}
     if update != "none":
         own["update"] = update
     if domains := [item for item in (texts or {}).items() if item[0] != bench.corpus.name]:
         own["domains"] = domains  # a list, for their order decides which windows there are
-    return Ledger(path, display.say).context(
+    return ledger.context(
         {
             "model": statistics_key["model"],
             "dtype": dtype_name(bench.model),

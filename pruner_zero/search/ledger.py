@@ -130,12 +130,13 @@ class Ledger:
         Raises:
             UserError: the file was damaged since it was opened.
         """
-        cursor = self._read(
+        query = (
             "SELECT c.id, c.description, e.digest, e.windows, e.losses, e.expression, e.scope, "
             "e.seconds, e.created FROM evaluations e JOIN contexts c ON c.id = e.context "
-            "ORDER BY c.id, e.created, e.digest",
+            "ORDER BY c.id, e.created, e.digest"
         )
-        for name, description, digest, windows, losses, expression, scope, seconds, made in cursor:
+        for row in self._read(query):
+            name, description, digest, windows, losses, expression, scope, seconds, made = row
             yield {
                 "context": name,
                 **json.loads(description),
@@ -148,16 +149,16 @@ class Ledger:
                 "created": made,
             }
 
-    def _read(self, query: str, values: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    def _read(self, query: str, values: Sequence[str] = ()) -> Iterator[tuple[Any, ...]]:
         try:
-            return self._database.execute(query, values).fetchall()
+            yield from self._database.execute(query, values)
         except sqlite3.DatabaseError as error:
             raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> UserError:
         if isinstance(error, sqlite3.OperationalError):
             return UserError(
-                f"cannot write the ledger {self.path} ({error}): make room or set ledger=off"
+                f"cannot use the ledger {self.path} ({error}): make room or set ledger=off"
             )
         return UserError(
             f"the ledger {self.path} is damaged ({error}): the same command again moves it aside"
@@ -181,14 +182,14 @@ class LedgerContext:
             "SELECT digest FROM identities WHERE context = ? AND expression = ? AND scope = ?",
             (self.name, expression, scope),
         )
-        return str(rows[0][0]) if rows else None
+        return next((str(digest) for (digest,) in rows), None)
 
     def losses(self, digest: str) -> tuple[float, ...]:
         """Losses of the first windows, in nats; empty when the digest is unknown."""
         rows = self.ledger._read(
             "SELECT losses FROM evaluations WHERE context = ? AND digest = ?", (self.name, digest)
         )
-        return _floats(rows[0][0]) if rows else ()
+        return next((_floats(losses) for (losses,) in rows), ())
 
     def snapshot(self) -> tuple[dict[tuple[str, str], str], dict[str, Losses]]:
         """All digests by expression and scope, and all losses by digest."""
