@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pruner_zero.commands.display import Display
@@ -74,10 +75,10 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     ]
     mode = "" if results["test"]["mode"] == "one_shot" else ", pruned block by block"
     title = f"Perplexity on test splits ({sizes} tokens{mode})"
-    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
-    write_atomic(folder.table, f"{title}\n\n" + "\n".join(lines) + "\n")
-    display.table(title, header, rows)
-    _present_front(results, display)
+    tables = [(title, header, rows), *_front(results)]
+    write_atomic(folder.table, "\n".join(_markdown(*table) for table in tables))
+    for table in tables:
+        display.table(*table)
     # The last row is the best one's: it says in which scope, also where scopes are not searched.
     own = best.scope or results["table"][-1]["scope"] or "row"
     scope = f", scope {own}" if best.scope or own != "row" else ""
@@ -95,8 +96,13 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     display.say(f"total time    {results['minutes']:.1f} min")
 
 
-def _present_front(results: dict[str, Any], display: Display) -> None:
-    """Print the Pareto front of an algorithm that keeps one."""
+def _markdown(title: str, header: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
+    return f"{title}\n\n" + "\n".join(lines) + "\n"
+
+
+def _front(results: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Yield the table of the Pareto front where the algorithm keeps one."""
     front = results["front"]
     if not front:
         return
@@ -114,7 +120,7 @@ def _present_front(results: dict[str, Any], display: Display) -> None:
         for member in front
     ]
     header = ["perplexity", *judged, "nodes", "scope", "metric"]
-    display.table("Pareto front on the search windows", header, rows)
+    yield "Pareto front on the search windows", header, rows
 
 
 def _shown(value: float | None) -> str:

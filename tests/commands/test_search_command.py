@@ -88,7 +88,10 @@ def test_the_front_is_an_answer(tiny_arguments, tmp_path, capsys):
         )
     printed = capsys.readouterr().out.partition("Pareto front on the search windows")[2]
     assert "random-tiny 0.5" in printed and "random-tiny 2:4" in printed
-    assert all(f"{member['search_perplexity']:.2f}" in printed for member in front)
+    written = (tmp_path / "run" / "results.md").read_text().partition("Pareto front")[2]
+    for member in front:
+        assert f"{member['search_perplexity']:.2f}" in printed
+        assert f"| {member['search_perplexity']:.2f} |" in written
 
 
 def test_joint_fitness_over_sparsities_and_models(tiny_arguments, tmp_path, capsys):
