@@ -27,6 +27,7 @@ def counts(progress: Progress) -> dict[str, Any]:
         "known_by": progress.known_by,
         "refused": progress.refused,
         "waiting": progress.waiting,
+        "alike": progress.alike,
         "stopped_early": progress.stopped_early,
         "failed": progress.failed,
         "seconds": round(progress.seconds, 1),
@@ -44,6 +45,7 @@ def savings(progress: Progress) -> str:
         f"  {progress.stopped_early} stopped early, {progress.failed} failed, "
         f"known: {known or 'none'}, {progress.refused} repeats refused before evaluation"
         + (f", {progress.waiting} look-alikes put last" if progress.waiting else "")
+        + (f", {progress.alike} look-alikes evaluated" if progress.alike else "")
         + (f", {ledger:,} tokens from the ledger" if ledger else "")
     )
 

@@ -60,6 +60,8 @@ class Progress:
         failed: how many gave no usable masks or loss.
         refused: offspring dropped because the same metric was in the population or in flight.
         waiting: offspring put last because the probe showed a look-alike, whose turn did not come.
+        alike: candidates that looked on the probe like an earlier one, which their masks confirm
+            (known by digest) or not.
         seconds: spent in this process.
         stopped: why the search ended, empty while it goes on.
     """
@@ -74,8 +76,10 @@ class Progress:
     failed: int = 0
     refused: int = 0
     waiting: int = 0
+    alike: int = 0
     seconds: float = 0.0
     stopped: str = ""
+    _looks: set[str] = field(default_factory=set, repr=False)
 
     @property
     def equivalents(self) -> float:
@@ -89,6 +93,9 @@ class Progress:
         self.cost += result.cost
         self.computed += result.tokens
         self.failed += result.reason is not None
+        if result.fingerprint:
+            self.alike += result.fingerprint in self._looks
+            self._looks.add(result.fingerprint)
         if result.known_by:
             self.known_by[result.known_by] = self.known_by.get(result.known_by, 0) + 1
         if result.known_by in (None, "ledger"):

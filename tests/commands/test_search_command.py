@@ -74,6 +74,17 @@ def test_every_algorithm_runs_from_its_config(tiny_arguments, tmp_path, algorith
     assert len(log.read_text().splitlines()) == 16
 
 
+def test_look_alikes_that_are_evaluated_are_counted(tiny_arguments, tmp_path, capsys):
+    settings = ["fitness.fingerprint=false", "search.generations=4", "test.baselines=[]"]
+    assert run(*tiny_arguments, *settings) == 0
+    log = (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()
+    looks = [look for line in log if (look := json.loads(line)["fingerprint"])]
+    alike = len(looks) - len(set(looks))
+    assert alike > 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["search"]["alike"] == alike
+    assert f", {alike} look-alikes evaluated" in capsys.readouterr().out.replace("\n", " ")
+
+
 def test_the_front_is_an_answer(tiny_arguments, tmp_path, capsys):
     joint = ["search=nsga2", "fitness.sparsity=[0.5,2:4]", "search.objectives=parts"]
     assert run(*tiny_arguments, *joint, "search.generations=1", "test.baselines=[wanda]") == 0
