@@ -75,7 +75,7 @@ def open_run(
         return _taken_up(cfg, folder), True
     if (output / "evaluations.jsonl").exists():
         raise UserError(_occupied(cfg, output))
-    if output.exists() and any(not path.name.startswith(".") for path in output.iterdir()):
+    if output.exists() and not RunFolder(output).is_vacant():
         raise UserError(f"{output} is not empty: choose another folder with hydra.run.dir=")
     return RunFolder(output), False
 

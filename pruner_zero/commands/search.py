@@ -305,8 +305,13 @@ def _continue(
     if saved is None:
         return Progress(worker.full_tokens)
     state, records = saved
-    algorithm.restore(state)
-    flight.restore(state["flight"], algorithm.primitives)
+    try:
+        algorithm.restore(state)
+        flight.restore(state["flight"], algorithm.primitives)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder.checkpoint} is damaged ({type(error).__name__}: {error}): start a new run"
+        ) from error
     for record in records:
         worker.remember(record)
     display.say(f"resumed after candidate {algorithm.told} of {folder.path}")

@@ -42,7 +42,8 @@ class SearchConfig:
         evaluations: ends the search after the tokens of this many full evaluations (one that is
             stopped early costs a part; metrics that fail, or whose masks are known, cost none);
             null for no limit.
-        minutes: ends the search after this time; null for no limit.
+        minutes: ends the search after this time, which a resumed search has anew; null for no
+            limit.
         stagnation: ends the search after this many candidates without a new best; null for never.
         hall_of_fame: how many of the best metrics are kept.
         seeds: known metrics or formulas that open the initial population, with a scope after

@@ -85,6 +85,8 @@ class RunFolder:
         if self.log.exists():
             raise UserError(f"{self.path} already holds a run: choose another folder or resume it")
         self.lock()
+        for left in self.operator_files():
+            left.unlink()
         for number, (name, text) in enumerate(operator_files):
             self.operators.mkdir(exist_ok=True)
             write_atomic(self.operators / f"{number}_{name}", text)
@@ -92,6 +94,11 @@ class RunFolder:
         about = {"format": RUN_FORMAT, "versions": versions(), "texts": dict(texts or {})}
         write_json(self.about, about)
         self.log.touch()
+
+    def is_vacant(self) -> bool:
+        """Whether a run can begin here: nothing is in it but what one that never began left."""
+        return all(path.name.startswith(".") or path == self.operators
+                   for path in self.path.iterdir())  # fmt: skip
 
     def check_texts(self, texts: Mapping[str, str]) -> None:
         """Refuse to go on with texts that are not those that the run began with.
@@ -231,19 +238,26 @@ class RunFolder:
         if not self.config.exists():
             raise UserError(f"{self.path} holds no run to resume")
         if not self.checkpoint.exists():
+            # A kill before the first checkpoint leaves one line at most.
+            if len(self.records()) > 1:
+                raise UserError(
+                    f"{self.path} lacks {self.checkpoint.name}: put it back, or start a new run"
+                )
             write_atomic(self.log, "")
             return None
         try:
             saved = json.loads(self.checkpoint.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"{self.checkpoint} is damaged ({error}): start a new run") from error
+        if not isinstance(saved, dict):
+            raise UserError(f"{self.checkpoint} holds no state of a search: start a new run")
         if saved.get("version") != CHECKPOINT_VERSION:
             raise UserError(
                 f"{self.checkpoint} is of version {saved.get('version')}, this program reads "
                 f"version {CHECKPOINT_VERSION}: start a new run"
             )
-        state: dict[str, Any] = saved.get("state") or {}
-        if "told" not in state:
+        state = saved.get("state")
+        if not isinstance(state, dict) or not isinstance(state.get("told"), int):
             raise UserError(f"{self.checkpoint} holds no state of a search: start a new run")
         # A kill between the two writes leaves one line that the checkpoint does not know.
         records = [r for r in self.records() if r["evaluation"] <= state["told"]]

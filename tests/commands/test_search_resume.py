@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from tests.commands.searching import error_line, run
         ("config.yaml", "a: [", "config.yaml cannot be read (while parsing"),
         ("config.yaml", "- 1", "config.yaml cannot be read (it holds no settings)"),
         ("checkpoint.json", '{"version": 4}', "checkpoint.json holds no state of a search"),
+        ("checkpoint.json", "[]", "checkpoint.json holds no state of a search"),
+        ("checkpoint.json", None, "run lacks checkpoint.json: put it back"),
         ("evaluations.jsonl", "garbage\n", "evaluations.jsonl is damaged (Expecting"),
         ("evaluations.jsonl", "", "evaluations.jsonl lacks evaluations that checkpoint.json knows"),
     ],
@@ -29,11 +32,34 @@ def test_resuming_a_damaged_run_is_one_line(tiny_arguments, tmp_path, capsys, fi
     quick = [*tiny_arguments, "search.generations=0", "test.baselines=[]"]
     assert run(*quick) == 0
     (tmp_path / "run" / "results.json").unlink()
-    (tmp_path / "run" / file).write_text(text)
+    (tmp_path / "run" / file).unlink()
+    if text is not None:
+        (tmp_path / "run" / file).write_text(text)
     capsys.readouterr()
     assert run(*quick, f"resume={tmp_path / 'run'}") == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_state_of_another_shape_is_one_line(tiny_arguments, tmp_path, capsys):
+    quick = [*tiny_arguments, "search.generations=0", "test.baselines=[]"]
+    assert run(*quick) == 0
+    (tmp_path / "run" / "results.json").unlink()
+    checkpoint = tmp_path / "run" / "checkpoint.json"
+    saved = json.loads(checkpoint.read_text())
+    del saved["state"]["generator"]
+    checkpoint.write_text(json.dumps(saved))
+    capsys.readouterr()
+    error = error_line(capsys, *quick, f"resume={tmp_path / 'run'}")
+    assert "checkpoint.json is damaged (KeyError: 'generator'): start a new run" in error
+
+
+def test_what_a_run_left_that_never_began_is_no_obstacle(tiny_arguments, tmp_path):
+    left = tmp_path / "run" / "operators" / "0_mine.py"
+    left.parent.mkdir(parents=True)
+    left.write_text("")
+    assert run(*tiny_arguments, "search.generations=0", "test.baselines=[]") == 0
+    assert not left.exists()
 
 
 def test_occupied_folder_and_changed_settings_are_refused(tiny_arguments, tmp_path, capsys):
