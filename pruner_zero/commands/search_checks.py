@@ -73,6 +73,13 @@ def checked(config: SearchCommandConfig) -> list[SparsityPattern]:
     wanted = config.fitness.sparsity or [config.sparsity]
     patterns = [parse_sparsity(text, config.scope) for text in wanted]
     check_distinct("fitness.sparsity", patterns)
+    models = [config.model.path or config.model.name, *config.fitness.models]
+    check_distinct("fitness.models with the model of the search", models)
+    check_distinct("test.baselines", config.test.baselines)
+    if config.search.objectives == "parts" and len(patterns) == len(models) == 1:
+        raise UserError(
+            "search.objectives=parts needs several: add fitness.sparsity=[…] or fitness.models=[…]"
+        )
     if all(isinstance(pattern, NofM) for pattern in patterns):
         check_scopes(config.search, patterns[0])
     _check_update(config)

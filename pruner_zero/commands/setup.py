@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -145,8 +146,10 @@ def calibration_key(bench: Workbench, config: CalibrationConfig, seed: int) -> d
     """Everything that the statistics depend on, as plain JSON values.
 
     Raises:
-        UserError: an unknown gradient norm.
+        UserError: an unknown gradient norm, or a scale that would erase G.
     """
+    if not 0 < config.gradient_scale < math.inf:
+        raise UserError(f"calibration.gradient_scale={config.gradient_scale} must be above 0")
     if config.gradient_norm not in ("l1", "l2"):
         raise UserError(f"calibration.gradient_norm must be l1 or l2, not {config.gradient_norm}")
     return {

@@ -91,6 +91,10 @@ def test_a_run_that_is_not_there_is_named_with_the_nearest(tmp_path, capsys, mon
         (["fitness.length=1"], "fitness.length must be at least 2"),
         (["corpus=files"], "corpus.files"),
         (["fitness.racing.place=11"], "place=11 is beyond search.hall_of_fame=10"),
+        (["model=random-tiny", "fitness.models=[random-tiny]"], "names random-tiny twice"),
+        (["test.baselines=[wanda,wanda]"], "test.baselines names wanda twice"),
+        (["search.seeds=[wanda,wanda]"], "search.seeds names wanda twice"),
+        (["search=nsga2", "search.objectives=parts"], "parts needs several: add fitness.sparsity"),
         (["ledger=false"], "ledger=False: off for none"),
         (["fitness.domains=[nws]"], "fitness.domains: 'nws': did you mean 'news'"),
         (["validation.domains=[news]", "validation.windows=1"], "too few for 2 texts"),
@@ -130,6 +134,7 @@ def test_mistakes_are_one_line_before_anything_loads(capsys, monkeypatch, argume
         (["calibration.length=100000"], "calibration.length"),
         (["resume=/nowhere/at/all"], "no run"),
         (["calibration.gradient_norm=l3"], "l1 or l2"),
+        (["calibration.gradient_scale=0"], "gradient_scale=0.0 must be above 0"),
     ],
 )
 def test_mistakes_that_need_the_model_or_text(
