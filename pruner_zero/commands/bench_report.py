@@ -7,6 +7,7 @@ from typing import Any
 
 from pruner_zero.bench.candidate import STAGES
 from pruner_zero.commands.display import Display
+from pruner_zero.commands.markdown import markdown_table
 from pruner_zero.files import write_atomic, write_json
 
 _SHOWN = ("metric", "sparsity", "score", "mask", "apply", "forward", "total", "x dense", "tokens/s")
@@ -28,9 +29,10 @@ def present_bench(results: dict[str, Any], output: Path, display: Display) -> No
     )
     header = ["metric", "sparsity", *STAGES, "total", "x dense", "tokens/s", "matmul", "memory"]
     rows = [_dense(results["dense"]), *(_row(row, results) for row in results["candidates"])]
-    lines = [_line(header), _line(["---"] * len(header)), *map(_line, rows)]
     words = _words(results)
-    write_atomic(output / "bench.md", "\n\n".join([title, "\n".join(lines), *words]) + "\n")
+    write_atomic(
+        output / "bench.md", "\n\n".join([title, markdown_table(header, rows), *words]) + "\n"
+    )
     write_json(output / "bench.json", results)
     # A screen has 80 columns; the file has every stage.
     shown = [header.index(name) for name in _SHOWN]
@@ -38,10 +40,6 @@ def present_bench(results: dict[str, Any], output: Path, display: Display) -> No
     for word in words:
         display.say(word)
     display.say(f"files  {output / 'bench.md'}, {output / 'bench.json'}")
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _dense(dense: dict[str, Any]) -> list[str]:

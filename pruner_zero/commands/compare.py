@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.kept import Kept
+from pruner_zero.commands.markdown import markdown_table
 from pruner_zero.commands.methods import missing_update, resolve_method_argument
 from pruner_zero.commands.schema import CompareCommandConfig
 from pruner_zero.commands.setup import (
@@ -311,8 +312,7 @@ def _present(
         f"Perplexity on {config.corpus.name}, test split, {windows} windows of {config.length} "
         f"tokens; {seeds}, {config.mode}"
     )
-    lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
-    write_atomic(output / "table.md", f"{title}\n\n" + "\n".join(lines) + "\n")
+    write_atomic(output / "table.md", f"{title}\n\n{markdown_table(header, rows)}\n")
     text = io.StringIO()
     columns = ["method", "sparsity", "seed", "perplexity", "reason", "scope", "mode", "update",
                "measured_sparsity", "prune_seconds"]  # fmt: skip

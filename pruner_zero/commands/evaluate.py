@@ -13,6 +13,7 @@ from torch import nn
 
 from pruner_zero.assets import cache_directory
 from pruner_zero.commands.display import Display
+from pruner_zero.commands.markdown import markdown_table
 from pruner_zero.commands.pruned import checked_method, needs_text, pruned, pruning_work
 from pruner_zero.commands.schema import EvaluateCommandConfig
 from pruner_zero.commands.setup import open_workbench
@@ -165,8 +166,7 @@ def _present(
         means = [results["mean"][name] for name in ("acc", "acc_norm")]
         acc, norm = ("–" if value is None else f"{100 * value:.2f}" for value in means)
         rows.append(["mean", acc, "–", norm, "–", str(sum(s.samples for s in scores)), ""])
-    lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
-    write_atomic(output / "results.md", f"{title}\n\n" + "\n".join(lines) + "\n")
+    write_atomic(output / "results.md", f"{title}\n\n{markdown_table(header, rows)}\n")
     display.table(title, header, rows)
     display.say(f"results  {output / 'results.md'}, {output / 'results.json'}")
 

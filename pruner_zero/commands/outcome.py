@@ -7,6 +7,7 @@ from typing import Any
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.final import Pick
+from pruner_zero.commands.markdown import markdown_table
 from pruner_zero.commands.methods import published_equals
 from pruner_zero.files import write_atomic
 from pruner_zero.search.driver import Progress
@@ -78,7 +79,8 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
     mode = "" if results["test"]["mode"] == "one_shot" else ", pruned block by block"
     title = f"Perplexity on test splits ({sizes} tokens{mode})"
     tables = [(title, header, rows), *_front(results)]
-    write_atomic(folder.table, "\n".join(_markdown(*table) for table in tables))
+    parts = [f"{name}\n\n{markdown_table(columns, cells)}\n" for name, columns, cells in tables]
+    write_atomic(folder.table, "\n".join(parts))
     for table in tables:
         display.table(*table)
     # The last row is the best one's: it says in which scope, also where scopes are not searched.
@@ -96,11 +98,6 @@ def present(results: dict[str, Any], folder: RunFolder, best: Pick, display: Dis
         display.say(f"prune with    metric={folder.path} {settings}")
     display.say(f"run folder    {folder.path}")
     display.say(f"total time    {results['minutes']:.1f} min")
-
-
-def _markdown(title: str, header: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]
-    return f"{title}\n\n" + "\n".join(lines) + "\n"
 
 
 def _front(results: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[str]]]]:

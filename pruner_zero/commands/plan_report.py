@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pruner_zero.commands.display import Display
 from pruner_zero.commands.flatten import flatten
+from pruner_zero.commands.markdown import markdown_table
 from pruner_zero.commands.quoting import as_typed
 from pruner_zero.commands.schema import PlanCommandConfig, PruneCommandConfig
 from pruner_zero.files import write_atomic, write_json
@@ -34,9 +35,8 @@ def present_plan(result: dict[str, Any], cfg: DictConfig, output: Path, display:
         f"{result['dense_perplexity']:.2f} ({corpus}, validation split, "
         f"{windows} x {length} tokens)"
     )
-    lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
     words = [*_meaning(result), *_advice(result, cfg)]
-    text = "\n\n".join([title, "\n".join(lines), "![curve](plan.svg)", *words])
+    text = "\n\n".join([title, markdown_table(header, rows), "![curve](plan.svg)", *words])
     write_atomic(output / "plan.md", text + "\n")
     _plot(result, output / "plan.svg")
     write_json(output / "plan.json", result)
