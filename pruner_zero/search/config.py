@@ -84,7 +84,6 @@ class SearchConfig:
         count = len(self.known_metrics())
         if count > self.population_size:
             raise UserError(f"search.seeds holds {count} metrics, more than search.population_size")
-        check_distinct("search.seeds", self.seeds)
         if not all(math.isfinite(value) and abs(value) < 1e30 for value in self.constants):
             raise UserError("search.constants must be finite numbers below 1e30")
         check_distinct("search.constants", self.constants)

@@ -93,7 +93,6 @@ def test_a_run_that_is_not_there_is_named_with_the_nearest(tmp_path, capsys, mon
         (["fitness.racing.place=11"], "place=11 is beyond search.hall_of_fame=10"),
         (["model=random-tiny", "fitness.models=[random-tiny]"], "names random-tiny twice"),
         (["test.baselines=[wanda,wanda]"], "test.baselines names wanda twice"),
-        (["search.seeds=[wanda,wanda]"], "search.seeds names wanda twice"),
         (["search=nsga2", "search.objectives=parts"], "parts needs several: add fitness.sparsity"),
         (["ledger=false"], "ledger=False: off for none"),
         (["fitness.domains=[nws]"], "fitness.domains: 'nws': did you mean 'news'"),
